@@ -1,0 +1,127 @@
+"""What every service of the local runtime is made of: its runtime, its errors, its life, its events.
+
+A service is a class whose methods are the API's operations in snake case. They take the API's members
+by keyword, as botocore names them, and return the response as a dict. `server.py` finds them by name.
+"""
+
+import asyncio
+from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Protocol
+
+from stagegate.local.store import Store
+
+Json = Any
+"""A value as JSON has it: None, bool, int, float, str, list or dict."""
+
+
+class AWSError(Exception):
+    """An error in the API's own words; `server.py` writes it in the service's protocol.
+
+    `code` is what a client sees as the error's code (`ResourceNotFound`), `members` are the further
+    members that the API's model gives the error's shape (`reason`, `OriginalStatusCode`).
+    """
+
+    def __init__(self, code: str, message: str, *, status: int = 400, **members: Any) -> None:
+        super().__init__(f"{code}: {message}")
+        self.code = code
+        self.message = message
+        self.status = status
+        self.members = members
+
+
+class Aws(Protocol):
+    """The in-process caller: any service by botocore's name, checked against botocore's model.
+
+    Gives what boto3 would give, without `ResponseMetadata`; a streaming body as bytes. Raises `AWSError`.
+    """
+
+    async def __call__(
+        self, service: str, operation: str, parameters: Mapping[str, Any] | None = None
+    ) -> dict[str, Any]: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Announcement:
+    """A service's own event (`source` "aws.sagemaker"), as EventBridge would receive it."""
+
+    source: str
+    detail_type: str
+    detail: Mapping[str, Any]
+    resources: tuple[str, ...] = ()
+    time: datetime = field(default_factory=lambda: datetime.now(UTC))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Runtime:
+    """What the server hands to each service."""
+
+    store: Store
+    aws: Aws
+    data: Path
+    """The data directory; a service keeps its files below a folder of its own name."""
+    endpoint_url: str
+    """Where the server answers, for example "http://127.0.0.1:4566"."""
+    account_id: str = "000000000000"
+    region: str = "us-east-1"
+    listeners: list[Callable[[Announcement], None]] = field(default_factory=list)
+
+    def announce(self, announcement: Announcement) -> None:
+        """Tell every listener, at once and in this thread: EventBridge's rules, and a state that waits for a job.
+
+        A listener must only write to the store and wake something, so that the status change of the
+        caller and what follows from it are committed together.
+        """
+        for listen in self.listeners:
+            listen(announcement)
+
+    def arn(self, service: str, resource: str) -> str:
+        """`arn("sagemaker", "training-job/x")` in this account and region."""
+        return f"arn:aws:{service}:{self.region}:{self.account_id}:{resource}"
+
+    def environment(self) -> dict[str, str]:
+        """What a process that the runtime starts needs to reach the services by boto3 or the AWS CLI."""
+        return {
+            "AWS_ENDPOINT_URL": self.endpoint_url,
+            "AWS_ACCESS_KEY_ID": "local",
+            "AWS_SECRET_ACCESS_KEY": "local",
+            "AWS_DEFAULT_REGION": self.region,
+            "AWS_REGION": self.region,
+            "AWS_EC2_METADATA_DISABLED": "true",
+        }
+
+
+class Service:
+    """One AWS API, or a part of one. Operations may be plain or `async` methods; all run on the one event loop.
+
+    A plain method must end within a few milliseconds; what blocks goes into `asyncio.to_thread`.
+    """
+
+    def __init__(self, runtime: Runtime) -> None:
+        self.runtime = runtime
+        self._tasks: set[asyncio.Task[Any]] = set()
+
+    async def start(self) -> None:
+        """Called once every service exists and the endpoint answers: take up again what was under way."""
+
+    async def stop(self) -> None:
+        """Called once, when the server stops: end the tasks and whatever processes they own."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def spawn(self, work: Coroutine[Any, Any, Any], *, name: str) -> asyncio.Task[Any]:
+        """Run `work` beside the requests, for as long as the server runs. Its failure is logged, never lost."""
+        task = asyncio.get_running_loop().create_task(work, name=name)
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+        return task
+
+    def _ended(self, task: asyncio.Task[Any]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()):
+            asyncio.get_running_loop().call_exception_handler(
+                {"message": f"{type(self).__name__}: {task.get_name()} failed", "exception": error}
+            )
