@@ -1,0 +1,50 @@
+# Every target sets up what it needs; what is installed already is not installed again.
+PYTHON ?= python3
+UV_VERSION := 0.13.9
+BIN := .venv/bin
+INSTALLED := .venv/.installed
+
+.PHONY: demo test test-all lint format render bench lock clean
+
+demo: $(INSTALLED)
+	$(BIN)/stagegate demo
+
+test: $(INSTALLED)
+	$(BIN)/pytest -n auto --dist worksteal -m "not slow"
+
+test-all: $(INSTALLED)
+	$(BIN)/pytest -n auto --dist worksteal
+
+lint: $(INSTALLED)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/python -m workflows.render --check
+
+format: $(INSTALLED)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+render: $(INSTALLED)
+	$(BIN)/python -m workflows.render
+
+bench: $(INSTALLED)
+	@for benchmark in benchmarks/*.py; do echo "== $$benchmark"; $(BIN)/python $$benchmark || exit 1; done
+
+# New versions of everything that setup.cfg allows.
+lock: $(INSTALLED)
+	$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --all-extras --no-annotate \
+		--custom-compile-command 'make lock' setup.cfg --output-file requirements.lock
+
+# torch and torchvision are large: uv installs them many times faster than pip, and compiles the
+# bytecode at once, so that the first import is not the slow one.
+$(INSTALLED): requirements.lock setup.cfg pyproject.toml
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@test -x $(BIN)/uv || $(BIN)/python -m pip install --quiet uv==$(UV_VERSION)
+	$(BIN)/uv pip install --python $(BIN)/python --compile-bytecode --requirement requirements.lock
+	$(BIN)/uv pip install --python $(BIN)/python --no-deps --no-build-isolation --editable .
+	@touch $@
+
+clean:
+	rm -rf .venv .cache .stagegate build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
