@@ -1,0 +1,101 @@
+"""One frozen configuration: stagegate.toml, then the environment, then flags; the later one wins."""
+
+import os
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any
+
+from stagegate.errors import ConfigurationError
+
+FILE = "stagegate.toml"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """All settings, each with its default. In stagegate.toml they stand under the same names."""
+
+    root: Path = field(default_factory=Path.cwd)
+    """The project: where workflows/, training/, evaluation/, deploy/ and statemachines/ are."""
+    project: str = "stagegate"
+    """The prefix of every name that is made: stacks, state machines, functions, buckets."""
+    target: str = "local"
+    """`local`: the runtime on this machine. `aws`: the account of the AWS credentials in use."""
+    endpoint_url: str = "http://127.0.0.1:4566"
+    """Where the services answer when the target is `local`."""
+    region: str = "us-east-1"
+    data: Path = Path(".stagegate/local")
+    """The data directory of the local runtime, below `root` unless absolute."""
+    approver: str = "approver@example.com"
+    """Who is asked by mail."""
+    accuracy_threshold: float = 0.60
+    hyperparameters: Mapping[str, str] = field(default_factory=dict)
+    """Given to the training script, over its own defaults."""
+    preprocess: Mapping[str, str] = field(default_factory=dict)
+    """Options of the preprocessing script: `image-size`, `validation-fraction`, `seed`."""
+
+    @property
+    def is_local(self) -> bool:
+        return self.target == "local"
+
+    @property
+    def data_directory(self) -> Path:
+        return self.root / self.data
+
+
+ENVIRONMENT = {
+    "STAGEGATE_PROJECT": "project",
+    "STAGEGATE_TARGET": "target",
+    "STAGEGATE_DATA": "data",
+    "AWS_ENDPOINT_URL": "endpoint_url",
+    "AWS_REGION": "region",
+}
+
+
+def load_config(
+    start: Path, *, environment: Mapping[str, str] = os.environ, flags: Mapping[str, Any] | None = None
+) -> Config:
+    """The configuration of the project that `start` lies in; a flag that is None was not given.
+
+    Raises ConfigurationError for a setting that does not exist or has the wrong type.
+    """
+    root = find_root(start)
+    settings: dict[str, Any] = {}
+    if (path := root / FILE).exists():
+        try:
+            settings |= tomllib.loads(path.read_text())
+        except tomllib.TOMLDecodeError as error:
+            raise ConfigurationError(f"{path} is not valid TOML: {error}") from error
+    settings |= {name: environment[key] for key, name in ENVIRONMENT.items() if environment.get(key)}
+    settings |= {name: value for name, value in (flags or {}).items() if value is not None}
+    return replace(Config(root=root), **{name: _checked(name, value) for name, value in settings.items()})
+
+
+def find_root(start: Path) -> Path:
+    """The nearest folder from `start` upwards with a stagegate.toml; `start` itself if there is none."""
+    for folder in (start.resolve(), *start.resolve().parents):
+        if (folder / FILE).exists():
+            return folder
+    return start.resolve()
+
+
+def _checked(name: str, value: Any) -> Any:
+    kinds = {setting.name: setting.type for setting in fields(Config) if setting.name != "root"}
+    if name not in kinds:
+        raise ConfigurationError(f"{FILE}: there is no setting '{name}'; there are {', '.join(kinds)}")
+    if name == "data":
+        return Path(value)
+    if name in ("hyperparameters", "preprocess"):
+        if not isinstance(value, Mapping):
+            raise ConfigurationError(f"{FILE}: '{name}' is {value!r}; it should be a table of names and values")
+        return {str(key): str(setting) for key, setting in value.items()}
+    if name == "accuracy_threshold":
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
+            raise ConfigurationError(f"accuracy_threshold is {value!r}; it should be a number from 0 to 1")
+        return float(value)
+    if not isinstance(value, str) or not value:
+        raise ConfigurationError(f"{name} is {value!r}; it should be a text")
+    if name == "target" and value not in ("local", "aws"):
+        raise ConfigurationError(f"target is '{value}'; it should be 'local' or 'aws'")
+    return value
