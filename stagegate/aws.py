@@ -1,4 +1,4 @@
-"""The one place that makes boto3 clients; the configuration's target says whether they reach AWS or this machine."""
+"""The one place that makes boto3 clients; the target says whether they reach AWS or this machine."""
 
 import os
 from collections.abc import Iterator
@@ -61,6 +61,7 @@ def explained(config: Config) -> Iterator[None]:
         raise NotReachable("No AWS credentials: run `aws configure`, or set AWS_PROFILE.") from error
     except ClientError as error:
         details = error.response["Error"]
-        raise StagegateError(f"{error.operation_name}: {details.get('Code')}: {details.get('Message')}") from error
+        message = f"{error.operation_name}: {details.get('Code')}: {details.get('Message')}"
+        raise StagegateError(message) from error
     except BotoCoreError as error:
         raise NotReachable(str(error)) from error

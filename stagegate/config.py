@@ -88,7 +88,7 @@ def _checked(name: str, value: Any) -> Any:
         return Path(value)
     if name in ("hyperparameters", "preprocess"):
         if not isinstance(value, Mapping):
-            raise ConfigurationError(f"{FILE}: '{name}' is {value!r}; it should be a table of names and values")
+            raise ConfigurationError(f"{FILE}: '{name}' is {value!r}; it should be a table")
         return {str(key): str(setting) for key, setting in value.items()}
     if name == "accuracy_threshold":
         if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:

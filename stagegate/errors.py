@@ -1,10 +1,10 @@
 """The errors that a user can do something about; the command line prints them without a traceback.
 
-    StagegateError            exit status 1
-    ├── ConfigurationError    stagegate.toml, an environment variable or a flag is wrong
-    ├── NotReachable          nothing answers where the services should be
-    ├── NotFound              what was named does not exist
-    └── ReleaseFailed         a run, a deployment or the demo ended in failure
+StagegateError            exit status 1
+├── ConfigurationError    stagegate.toml, an environment variable or a flag is wrong
+├── NotReachable          nothing answers where the services should be
+├── NotFound              what was named does not exist
+└── ReleaseFailed         a run, a deployment or the demo ended in failure
 """
 
 

@@ -1,0 +1,408 @@
+"""The commands, thin: parse, call, print. Exit status: 0 done, 1 failed, 2 wrong usage."""
+
+import getpass
+import json
+import sys
+from collections.abc import Callable
+from dataclasses import asdict
+from datetime import datetime
+from functools import wraps
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.markup import escape
+
+from stagegate import display, local_server, models, pipeline
+from stagegate.aws import Services, explained
+from stagegate.config import Config, load_config
+from stagegate.deployment import Platform, assets_bucket, deploy_platform, read_platform
+from stagegate.errors import ReleaseFailed, StagegateError
+
+console = Console()
+
+
+class Commands(click.Group):
+    """The group; prints our own errors as a sentence and exits 1."""
+
+    def invoke(self, context: click.Context) -> Any:
+        try:
+            return super().invoke(context)
+        except StagegateError as error:
+            Console(stderr=True).print(f"[red]Error:[/] {escape(str(error))}", soft_wrap=True)
+            sys.exit(1)
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="stagegate")
+@click.option(
+    "--target",
+    type=click.Choice(["local", "aws"]),
+    help="Where the services are; stagegate.toml, else local.",
+)
+@click.option("--endpoint-url", help="Where the local runtime answers.  [env: AWS_ENDPOINT_URL]")
+@click.option("--region", help="The AWS region.  [env: AWS_REGION]")
+@click.option("--project", help="The prefix of all names.  [env: STAGEGATE_PROJECT]")
+@click.pass_context
+def main(context: click.Context, /, **flags: str | None) -> None:
+    """Release machine-learning models through gates: on AWS Step Functions, or unchanged on this machine.
+
+    \b
+    Example, from nothing to a model in production:
+      stagegate up                    start the local runtime, deploy the platform
+      stagegate run scenes.zip        train, evaluate, gate, register; asks for approval
+      stagegate approvals             what waits for a person
+      stagegate approve ID            staging, tests; asks again; production
+      stagegate invoke production cat.jpg
+    """
+    context.obj = load_config(Path.cwd(), flags=flags)
+
+
+def command(function: Callable[..., None]) -> click.Command:
+    """A command that gets the services, and the platform where it names it; explains what boto3 raises."""
+
+    @wraps(function)
+    @click.pass_obj
+    def run(config: Config, /, **arguments: Any) -> None:
+        with explained(config):
+            services = Services(config)
+            if "platform" in function.__annotations__:
+                arguments["platform"] = read_platform(services)
+            function(services=services, **arguments)
+
+    return main.command()(run)
+
+
+as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
+
+
+@main.command()
+@click.option("--port", default=4566, show_default=True, help="The port to listen on; 0 takes a free one.")
+@click.option(
+    "--data", type=click.Path(path_type=Path), help="The data directory.  [default: stagegate.toml's]"
+)
+@click.option(
+    "--smtp", metavar="HOST:PORT", help="Send mail to this server, not to the inbox in the data directory."
+)
+@click.option("--max-jobs", type=click.IntRange(min=1), help="Jobs that run at once; the rest wait.")
+@click.pass_obj
+def local(config: Config, port: int, data: Path | None, smtp: str | None, max_jobs: int | None) -> None:
+    """Run AWS on this machine, in the foreground, until interrupted.
+
+    \b
+    Example:
+      stagegate local --port 4566 --data /var/lib/stagegate
+      AWS_ENDPOINT_URL=http://127.0.0.1:4566 aws stepfunctions list-state-machines
+    """
+    from stagegate.local.server import run  # the one command that needs the runtime itself
+
+    sys.exit(run(port=port, data=data or config.data_directory, smtp=smtp, max_jobs=max_jobs))
+
+
+@main.command()
+@click.pass_obj
+def up(config: Config) -> None:
+    """Start the local runtime if it does not run, and deploy the platform: deploy/platform.yaml.
+
+    \b
+    Example:
+      stagegate up
+      stagegate --target aws up       the same stack in your AWS account
+    """
+    if config.is_local and not local_server.is_answering(config.endpoint_url):
+        with display.step(console, f"local runtime at {config.endpoint_url}"):
+            local_server.start(config)
+    with explained(config):
+        services = Services(config)
+        deploy(services)
+        platform = read_platform(services)
+    console.print(
+        display.table(
+            "Platform",
+            ("what", "where"),
+            [[escape(name), escape(value)] for name, value in asdict(platform).items()]
+            + [["assets bucket", assets_bucket(services)]],
+        )
+    )
+
+
+def deploy(services: Services) -> None:
+    """Deploy the platform, a line for each resource."""
+    changed = False
+    for event in deploy_platform(services):
+        changed = True
+        if event.status.endswith("_IN_PROGRESS") and not event.status.startswith("ROLLBACK"):
+            continue
+        mark = "[red]✘[/]" if "FAILED" in event.status or "ROLLBACK" in event.status else "[green]✔[/]"
+        reason = f"  [red]{escape(event.reason)}[/]" if "FAILED" in event.status else ""
+        console.print(
+            f"  {mark} {escape(event.logical_id):<32} [dim]{escape(event.resource_type)}[/]{reason}"
+        )
+    if not changed:
+        console.print("  [green]✔[/] the platform is up to date")
+
+
+@main.command()
+@click.pass_obj
+def down(config: Config) -> None:
+    """Stop the local runtime that `stagegate up` started. What it holds stays in its data directory.
+
+    \b
+    Example:
+      stagegate down
+    """
+    if local_server.stop(config.data_directory):
+        console.print(f"  [green]✔[/] stopped; the data stays in {config.data_directory}")
+    else:
+        console.print("  The local runtime was not running.")
+
+
+@command
+@click.argument("dataset", required=False)
+@click.option("--threshold", type=click.FloatRange(0, 1), help="The accuracy that the gate asks for.")
+@click.option("--model-package", metavar="ARN", help="Deploy this approved model package by hand instead.")
+@click.option("--watch/--no-watch", "watching", default=False, help="Follow the run to its end.")
+def run(
+    services: Services,
+    platform: Platform,
+    dataset: str | None,
+    threshold: float | None,
+    model_package: str | None,
+    watching: bool,
+) -> None:
+    """Start a release of DATASET: a zip of class folders on this machine, or an s3:// URI.
+
+    \b
+    Example:
+      stagegate run scenes.zip --watch
+      stagegate run s3://bucket/datasets/scenes.zip --threshold 0.8
+      stagegate run --model-package arn:aws:sagemaker:…:model-package/stagegate-models/3
+    """
+    if (dataset is None) == (model_package is None):
+        raise click.UsageError("Give either DATASET or --model-package.")
+    if model_package is not None:
+        arn = pipeline.start_deploy(services, platform, model_package)
+    else:
+        assert dataset is not None
+        arn = pipeline.start_build(services, platform, dataset=dataset, threshold=threshold)
+    console.print(f"  started [bold]{escape(arn.rsplit(':', 1)[-1])}[/]", highlight=False)
+    if watching:
+        show(services, arn)
+
+
+@command
+@click.option("--limit", default=20, show_default=True, type=click.IntRange(1, 1000))
+@as_json
+def runs(services: Services, platform: Platform, limit: int, as_json: bool) -> None:
+    """List the runs of both state machines, newest first.
+
+    \b
+    Example:
+      stagegate runs --limit 5
+    """
+    found = pipeline.list_runs(services, platform, limit=limit)
+    if as_json:
+        print_json([asdict(run) for run in found])
+        return
+    rows = [
+        [
+            escape(run.name),
+            escape(run.state_machine),
+            display.styled(run.status),
+            local_time(run.started),
+            display.duration(run.seconds),
+        ]
+        for run in found
+    ]
+    print_table("Runs", ("run", "state machine", "status", "started", "duration"), rows)
+
+
+@command
+@click.argument("name", metavar="RUN", required=False)
+def watch(services: Services, platform: Platform, name: str | None) -> None:
+    """Follow RUN, or the latest one, state by state. Exits 1 when it does not succeed.
+
+    \b
+    Example:
+      stagegate watch
+      stagegate watch r-20261123-071500-1a2b
+    """
+    show(services, pipeline.find_run(services, platform, name).arn)
+
+
+def show(services: Services, execution_arn: str) -> None:
+    ended = display.Following(console, services).run(execution_arn)
+    if ended.status != "SUCCEEDED":
+        raise ReleaseFailed(f"The run {execution_arn.rsplit(':', 1)[-1]} ended as {ended.status}.")
+
+
+@command
+@click.option("--all", "everything", is_flag=True, help="Also those that have been decided or have expired.")
+@as_json
+def approvals(services: Services, platform: Platform, everything: bool, as_json: bool) -> None:
+    """List what waits for a person's decision.
+
+    \b
+    Example:
+      stagegate approvals
+    """
+    found = pipeline.list_approvals(services, platform, pending=not everything)
+    if as_json:
+        print_json([asdict(approval) for approval in found])
+        return
+    rows = [
+        [
+            escape(approval.approval_id),
+            escape(approval.subject),
+            escape(approval.run_id),
+            display.styled(approval.status),
+            local_time(approval.requested),
+            local_time(approval.expires),
+        ]
+        for approval in found
+    ]
+    print_table("Approvals", ("id", "subject", "run", "status", "requested", "expires"), rows)
+
+
+@command
+@click.argument("approval_id", metavar="ID")
+@click.option("--comment", default="", help="Why; kept with the decision.")
+@click.option("--by", default=None, help="Who decides.  [default: your user name]")
+def approve(services: Services, approval_id: str, comment: str, by: str | None) -> None:
+    """Approve what ID asks for; `stagegate approvals` lists the ids.
+
+    \b
+    Example:
+      stagegate approve 5f0c1d2e --comment "accuracy as expected"
+    """
+    answer(services, approval_id, decision="approve", comment=comment, by=by)
+
+
+@command
+@click.argument("approval_id", metavar="ID")
+@click.option("--comment", required=True, help="Why; kept with the decision.")
+@click.option("--by", default=None, help="Who decides.  [default: your user name]")
+def reject(services: Services, approval_id: str, comment: str, by: str | None) -> None:
+    """Reject what ID asks for; a comment says why.
+
+    \b
+    Example:
+      stagegate reject 5f0c1d2e --comment "glacier got worse"
+    """
+    answer(services, approval_id, decision="reject", comment=comment, by=by)
+
+
+def answer(services: Services, approval_id: str, *, decision: str, comment: str, by: str | None) -> None:
+    by = by or getpass.getuser()
+    message = pipeline.decide(services, approval_id, decision=decision, comment=comment, decided_by=by)
+    console.print(f"  [green]✔[/] {escape(message)}")
+
+
+@command
+@as_json
+def models_(services: Services, platform: Platform, as_json: bool) -> None:
+    """List the registered model versions, newest first.
+
+    \b
+    Example:
+      stagegate models
+    """
+    found = models.list_models(services, platform)
+    if as_json:
+        print_json([asdict(model) for model in found])
+        return
+    rows = [
+        [
+            str(model.version),
+            display.styled(model.approval_status),
+            escape(model.accuracy),
+            escape(model.run_id),
+            escape(model.commit[:12]),
+            local_time(model.created),
+            escape(model.approval_description),
+        ]
+        for model in found
+    ]
+    print_table("Models", ("version", "status", "accuracy", "run", "commit", "created", "decision"), rows)
+
+
+@command
+@as_json
+def endpoints(services: Services, as_json: bool) -> None:
+    """List what serves where: staging and production.
+
+    \b
+    Example:
+      stagegate endpoints
+    """
+    found = models.list_endpoints(services)
+    if as_json:
+        print_json([asdict(endpoint) for endpoint in found])
+        return
+    rows = [
+        [
+            endpoint.stage,
+            escape(endpoint.name),
+            display.styled(endpoint.status),
+            escape(endpoint.model_package_arn.rsplit(":", 1)[-1]),
+            local_time(endpoint.updated),
+        ]
+        for endpoint in found
+    ]
+    print_table("Endpoints", ("stage", "endpoint", "status", "model package", "updated"), rows)
+
+
+@command
+@click.argument("stage", type=click.Choice(models.STAGES))
+@click.argument(
+    "images", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path)
+)
+@as_json
+def invoke(services: Services, stage: str, images: tuple[Path, ...], as_json: bool) -> None:
+    """Classify IMAGES (.jpg, .png, .npy) by the endpoint of STAGE.
+
+    \b
+    Example:
+      stagegate invoke production beach.jpg street.png
+    """
+    found = [models.invoke(services, stage, image=str(image), body=image.read_bytes()) for image in images]
+    if as_json:
+        print_json([asdict(prediction) for prediction in found])
+        return
+    console.print(display.predictions_table(stage, [(prediction, None) for prediction in found]))
+
+
+@main.command()
+@click.option("--keep", is_flag=True, help="Leave the runtime running at the end, to look around.")
+@click.pass_obj
+def demo(config: Config, keep: bool) -> None:
+    """Release a model end to end on this machine, from drawn pictures to a production endpoint.
+
+    \b
+    Example:
+      stagegate demo
+    """
+    from stagegate.demo import run_demo
+
+    run_demo(console, config, keep=keep)
+
+
+def print_table(title: str, columns: tuple[str, ...], rows: list[list[str]]) -> None:
+    if rows:
+        console.print(display.table(title, columns, rows))
+    else:
+        console.print(f"  No {title.lower()}.")
+
+
+def print_json(value: Any) -> None:
+    click.echo(json.dumps(value, default=lambda value: value.isoformat(), indent=2))
+
+
+def local_time(time: datetime) -> str:
+    return f"{time.astimezone():%Y-%m-%d %H:%M:%S}"
+
+
+models_.name = "models"
+main.add_command(models_, "models")
+main.commands.pop("models-", None)

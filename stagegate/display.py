@@ -1,0 +1,189 @@
+"""How releases look in a terminal: states as they pass, training as a bar, tables for the rest."""
+
+import json
+import re
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.markup import escape
+from rich.progress import BarColumn, Progress, TaskID, TextColumn
+from rich.spinner import Spinner
+from rich.table import Table
+
+from stagegate.aws import Services
+from stagegate.models import Prediction
+from stagegate.pipeline import RunEnded, StateEntered, StateExited, TaskStarted, follow, job_log
+
+STATUS_STYLES = {
+    "SUCCEEDED": "green",
+    "RUNNING": "cyan",
+    "FAILED": "red",
+    "TIMED_OUT": "red",
+    "ABORTED": "yellow",
+    "Approved": "green",
+    "Rejected": "red",
+    "PendingManualApproval": "yellow",
+    "InService": "green",
+    "Failed": "red",
+}
+_EPOCH = re.compile(r"epoch=(\d+)/(\d+)(?: batch=(\d+)/(\d+))?")
+_METRIC = re.compile(r"(\w+:\w+)=([0-9.]+)")
+
+
+def styled(status: str) -> str:
+    style = STATUS_STYLES.get(status)
+    return f"[{style}]{escape(status)}[/]" if style else escape(status)
+
+
+def duration(seconds: float) -> str:
+    """`0.4 s`, `12 s`, `3 min 20 s`, `2 h 5 min`."""
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    if seconds < 60:
+        return f"{seconds:.0f} s"
+    if seconds < 3600:
+        return f"{seconds // 60:.0f} min {seconds % 60:.0f} s"
+    return f"{seconds // 3600:.0f} h {seconds % 3600 // 60:.0f} min"
+
+
+class Following:
+    """Shows an execution to its end: a line for each state that has passed, what runs now below them,
+    with a bar while a training job reports its epochs. `on_task` is told of each task that starts."""
+
+    def __init__(
+        self, console: Console, services: Services, *, on_task: Callable[[TaskStarted], None] | None = None
+    ) -> None:
+        self._console = console
+        self._services = services
+        self._on_task = on_task
+        self._running: dict[str, Spinner] = {}
+        self._bar = Progress(
+            TextColumn("    {task.description}"),
+            BarColumn(40),
+            TextColumn("{task.fields[metrics]}"),
+            console=console,
+        )
+        self._bar_task: TaskID | None = None
+        self._training: str = ""
+        self._lines = 0
+
+    def run(self, execution_arn: str) -> RunEnded:
+        """Follow the execution until it has ended; says how it ended."""
+        with Live(self._picture(), console=self._console, refresh_per_second=8, transient=True) as live:
+            for progress in follow(self._services, execution_arn):
+                if isinstance(progress, StateEntered):
+                    self._running[progress.name] = Spinner("dots", f" {escape(progress.name)}", style="cyan")
+                elif isinstance(progress, TaskStarted):
+                    self._started(progress)
+                elif isinstance(progress, StateExited):
+                    self._passed(progress)
+                elif isinstance(progress, RunEnded):
+                    ended = progress
+                if self._training:
+                    self._read_training_log()
+                live.update(self._picture())
+        self._console.print(f"  {styled(ended.status)} after {duration(ended.seconds)}")
+        if ended.error or ended.cause:
+            self._console.print(f"  [red]{escape(ended.error)}[/]: {escape(ended.cause)}")
+        return ended
+
+    def _started(self, task: TaskStarted) -> None:
+        if task.resource.startswith("createTrainingJob"):
+            self._training, self._lines = task.job_name, 0
+        if self._on_task:
+            self._on_task(task)
+
+    def _picture(self) -> Group:
+        return Group(*self._running.values(), *([self._bar] if self._bar_task is not None else []))
+
+    def _passed(self, state: StateExited) -> None:
+        self._running.pop(state.name, None)
+        if self._training and self._bar_task is not None:
+            self._read_training_log()
+        if self._bar_task is not None:
+            self._bar.remove_task(self._bar_task)
+            self._bar_task = None
+        self._training = ""
+        mark = "[red]✘[/]" if state.failed else "[green]✔[/]"
+        self._console.print(f"  {mark} {escape(state.name):<32} [dim]{duration(state.seconds):>12}[/]")
+
+    def _read_training_log(self) -> None:
+        lines = job_log(self._services, "TrainingJobs", self._training, after=self._lines)
+        self._lines += len(lines)
+        for line in lines:
+            if match := _EPOCH.match(line.text):
+                self._show_epoch(match, line.text)
+
+    def _show_epoch(self, match: re.Match[str], text: str) -> None:
+        epoch, epochs, batch, batches = (int(group) if group else None for group in match.groups())
+        assert epoch is not None and epochs is not None
+        done = epoch - 1 + batch / batches if batch and batches else float(epoch)
+        metrics = " ".join(f"{name} {float(value):.3f}" for name, value in _METRIC.findall(text))
+        if self._bar_task is None:
+            self._bar_task = self._bar.add_task("training", total=epochs, metrics="")
+        self._bar.update(
+            self._bar_task,
+            completed=done,
+            total=epochs,
+            description=f"epoch {epoch}/{epochs}",
+            metrics=metrics,
+        )
+        if batch is None:
+            self._console.print(f"    [dim]epoch {epoch}/{epochs}  {escape(metrics)}[/]")
+
+
+def table(title: str, columns: Iterable[str], rows: Iterable[Iterable[str]]) -> Table:
+    """A plain table; cells are rich markup."""
+    result = Table(
+        title=title, title_justify="left", title_style="bold", box=None, pad_edge=False, padding=(0, 2)
+    )
+    for column in columns:
+        result.add_column(column, header_style="dim", overflow="fold")
+    for row in rows:
+        result.add_row(*row)
+    return result
+
+
+def predictions_table(title: str, predictions: Iterable[tuple[Prediction, str | None]]) -> Table:
+    """Predictions, each with the true class where it is known: a mark, the class, the three likeliest."""
+    rows = []
+    for prediction, truth in predictions:
+        mark = "" if truth is None else "[green]✔[/]" if prediction.predicted == truth else "[red]✘[/]"
+        likely = sorted(prediction.probabilities.items(), key=lambda entry: entry[1], reverse=True)[:3]
+        rows.append(
+            [
+                mark,
+                escape(prediction.image),
+                f"[bold]{escape(prediction.predicted)}[/]",
+                "  ".join(f"{escape(name)} {probability:.1%}" for name, probability in likely),
+            ]
+        )
+    return table(title, ("", "image", "class", "probabilities"), rows)
+
+
+def confusion_table(evaluation: str | bytes) -> Table:
+    """The confusion matrix of an evaluation.json: a row for each true class, a column for each predicted."""
+    matrix: dict[str, dict[str, int]] = json.loads(evaluation)["multiclass_classification_metrics"][
+        "confusion_matrix"
+    ]
+    rows = []
+    for truth, counts in matrix.items():
+        cells = [_count(counts.get(name, 0), right=name == truth) for name in matrix]
+        rows.append([escape(truth), *cells])
+    return table("Confusion matrix (rows: true, columns: predicted)", ("", *matrix), rows)
+
+
+def _count(count: int, *, right: bool) -> str:
+    if right:
+        return f"[bold green]{count}[/]"
+    return f"[yellow]{count}[/]" if count else "[dim]·[/]"
+
+
+@contextmanager
+def step(console: Console, text: str) -> Iterator[None]:
+    """A line that says what is being done, and a mark when it is."""
+    with console.status(f" {text}"):
+        yield
+    console.print(f"  [green]✔[/] {text}")

@@ -1,0 +1,110 @@
+"""The local runtime as a process: started in the background, found again by its file, stopped by its id."""
+
+import ctypes
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from stagegate.config import Config
+from stagegate.errors import NotReachable
+
+_START_SECONDS = 60.0
+_STOP_SECONDS = 30.0
+
+
+def is_answering(endpoint_url: str) -> bool:
+    """Whether a local runtime answers there."""
+    try:
+        with urllib.request.urlopen(f"{endpoint_url}/_stagegate/health", timeout=5) as response:  # noqa: S310
+            return bool(response.status == 200)
+    except (urllib.error.URLError, OSError):
+        return False
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port: int = listener.getsockname()[1]
+        return port
+
+
+def start(config: Config, *, with_parent: bool = False) -> int:
+    """Start the runtime of `config` in the background and wait until it is ready; gives its process id.
+
+    `with_parent` ends it with the process that started it, however that ends. Its output goes to
+    `server.log` in the data directory. Raises NotReachable where it does not come up.
+    """
+    folder = config.data_directory
+    folder.mkdir(parents=True, exist_ok=True)
+    log = folder / "server.log"
+    with log.open("ab") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "stagegate", "local", "--port", str(_port(config)), "--data", str(folder)],
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            preexec_fn=_end_with_parent if with_parent else None,
+            cwd=config.root,
+        )
+    _pid_file(folder).write_text(str(process.pid))
+    deadline = time.monotonic() + _START_SECONDS
+    while not is_answering(config.endpoint_url):
+        if process.poll() is not None or time.monotonic() > deadline:
+            stop(folder)
+            last = log.read_text(errors="replace").strip().rsplit("\n", 1)[-1]
+            raise NotReachable(f"The local runtime did not start. Last line of {log}: {last}")
+        time.sleep(0.05)
+    return process.pid
+
+
+def stop(folder: Path) -> bool:
+    """End the runtime that was started on this data directory; False where none runs."""
+    file = _pid_file(folder)
+    if not file.exists():
+        return False
+    pid = int(file.read_text())
+    running = _is_ours(pid)
+    if running:
+        os.kill(pid, signal.SIGTERM)
+        deadline = time.monotonic() + _STOP_SECONDS
+        while _is_ours(pid) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        if _is_ours(pid):
+            os.kill(pid, signal.SIGKILL)
+    file.unlink()
+    return running
+
+
+def _end_with_parent() -> None:
+    """Have the kernel stop this process when its parent is gone (Linux: prctl(2), PR_SET_PDEATHSIG)."""
+    ctypes.CDLL(None).prctl(1, signal.SIGTERM)
+
+
+def _port(config: Config) -> int:
+    return urlsplit(config.endpoint_url).port or 4566
+
+
+def _pid_file(folder: Path) -> Path:
+    return folder / "server.pid"
+
+
+def _is_ours(pid: int) -> bool:
+    """Whether that process still runs and is the runtime: ids are used again after a while."""
+    try:
+        finished, _ = os.waitpid(pid, os.WNOHANG)  # our own child stays in the table until it is waited for
+        if finished:
+            return False
+    except ChildProcessError:
+        pass  # started by another process
+    try:
+        return b"stagegate" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return False

@@ -1,0 +1,321 @@
+"""Start runs, list them, follow them state by state, and answer their approvals: through boto3 alone."""
+
+import json
+import re
+import secrets
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from botocore.exceptions import ClientError
+
+from stagegate.aws import Services, error_code
+from stagegate.deployment import Platform, upload_code
+from stagegate.errors import ConfigurationError, NotFound, ReleaseFailed
+from stagegate.git import current_commit
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """An execution of one of the two state machines."""
+
+    name: str
+    arn: str
+    state_machine: str
+    status: str
+    started: datetime
+    stopped: datetime | None
+
+    @property
+    def seconds(self) -> float:
+        return ((self.stopped or datetime.now(UTC)) - self.started).total_seconds()
+
+
+def upload_dataset(services: Services, platform: Platform, dataset: str) -> str:
+    """The URI of a dataset: a local zip is uploaded below `datasets/`, an S3 URI is taken as it is."""
+    if dataset.startswith("s3://"):
+        return dataset
+    path = Path(dataset)
+    if not path.is_file():
+        raise ConfigurationError(
+            f"'{dataset}' is neither a file nor an s3:// URI; give a zip of class folders"
+        )
+    services("s3").upload_file(str(path), platform.data_bucket, f"datasets/{path.name}")
+    return f"s3://{platform.data_bucket}/datasets/{path.name}"
+
+
+def start_build(
+    services: Services, platform: Platform, *, dataset: str, threshold: float | None = None
+) -> str:
+    """Start model-build with the code and the settings as they are now; gives the execution's ARN."""
+    config = services.config
+    run_id = new_run_id()
+    execution = services("stepfunctions").start_execution(
+        stateMachineArn=platform.model_build_arn,
+        name=run_id,
+        input=json.dumps(
+            {
+                "RunId": run_id,
+                "DatasetUri": upload_dataset(services, platform, dataset),
+                "CodeUri": upload_code(services),
+                "Commit": current_commit(config.root),
+                "AccuracyThreshold": config.accuracy_threshold if threshold is None else threshold,
+                "HyperParameters": dict(config.hyperparameters),
+                "Preprocess": dict(config.preprocess),
+            }
+        ),
+    )
+    arn: str = execution["executionArn"]
+    return arn
+
+
+def start_deploy(services: Services, platform: Platform, model_package_arn: str) -> str:
+    """Start model-deploy by hand for one approved model package; gives the execution's ARN."""
+    execution = services("stepfunctions").start_execution(
+        stateMachineArn=platform.model_deploy_arn,
+        name=new_run_id().replace("r-", "d-", 1),
+        input=json.dumps({"ModelPackageArn": model_package_arn}),
+    )
+    arn: str = execution["executionArn"]
+    return arn
+
+
+def new_run_id() -> str:
+    """`r-20261123-071500-1a2b`: sorts by time, and fits into a job's name."""
+    return f"r-{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
+
+
+def list_runs(services: Services, platform: Platform, *, limit: int = 20) -> list[Run]:
+    """The latest executions of both state machines, newest first."""
+    runs = []
+    for machine in platform.state_machines:
+        page = services("stepfunctions").list_executions(stateMachineArn=machine, maxResults=limit)
+        runs += [
+            Run(
+                name=execution["name"],
+                arn=execution["executionArn"],
+                state_machine=machine.rsplit(":", 1)[-1],
+                status=execution["status"],
+                started=execution["startDate"],
+                stopped=execution.get("stopDate"),
+            )
+            for execution in page["executions"]
+        ]
+    return sorted(runs, key=lambda run: run.started, reverse=True)[:limit]
+
+
+def find_run(services: Services, platform: Platform, name: str | None) -> Run:
+    """The run of that name or execution ARN; the latest for None."""
+    runs = list_runs(services, platform, limit=1000)
+    for run in runs:
+        if name is None or name in (run.name, run.arn):
+            return run
+    raise NotFound(
+        "There are no runs yet." if name is None else f"There is no run '{name}': see `stagegate runs`."
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class StateEntered:
+    name: str
+    time: datetime
+
+
+@dataclass(frozen=True, kw_only=True)
+class StateExited:
+    name: str
+    seconds: float
+    failed: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskStarted:
+    """A state's task was handed to a service: the job's name where it has one."""
+
+    state: str
+    resource_type: str
+    resource: str
+    job_name: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunEnded:
+    status: str
+    error: str
+    cause: str
+    seconds: float
+
+
+Progress = StateEntered | StateExited | TaskStarted | RunEnded
+
+
+class History:
+    """Reads an execution's history as it grows and turns it into progress."""
+
+    def __init__(self, services: Services, execution_arn: str) -> None:
+        self._client = services("stepfunctions")
+        self._arn = execution_arn
+        self._seen = 0
+        self._events: dict[int, dict[str, Any]] = {}
+        self._entered: dict[str, datetime] = {}
+        self._failed: set[str] = set()
+        self.ended = False
+
+    def advance(self) -> Iterator[Progress]:
+        """What has happened since the last time."""
+        pages = self._client.get_paginator("get_execution_history").paginate(executionArn=self._arn)
+        for event in (event for page in pages for event in page["events"]):
+            if event["id"] > self._seen:
+                self._seen = event["id"]
+                self._events[event["id"]] = event
+                yield from self._progress(event)
+
+    def _progress(self, event: dict[str, Any]) -> Iterator[Progress]:
+        kind = event["type"]
+        if kind.endswith("StateEntered"):
+            name = event["stateEnteredEventDetails"]["name"]
+            self._entered[name] = event["timestamp"]
+            self._failed.discard(name)
+            yield StateEntered(name=name, time=event["timestamp"])
+        elif kind.endswith("StateExited"):
+            name = event["stateExitedEventDetails"]["name"]
+            yield self._exited(name, event["timestamp"])
+        elif kind == "TaskScheduled":
+            details = event["taskScheduledEventDetails"]
+            parameters = json.loads(details["parameters"])
+            yield TaskStarted(
+                state=self._state_of(event),
+                resource_type=details["resourceType"],
+                resource=details["resource"],
+                job_name=parameters.get("TrainingJobName") or parameters.get("ProcessingJobName") or "",
+            )
+        elif kind in (
+            "TaskFailed",
+            "TaskTimedOut",
+            "TaskSubmitFailed",
+            "TaskStartFailed",
+            "LambdaFunctionFailed",
+        ):
+            self._failed.add(self._state_of(event))
+        elif kind in ("ExecutionSucceeded", "ExecutionFailed", "ExecutionAborted", "ExecutionTimedOut"):
+            yield from self._end(event)
+
+    def _end(self, event: dict[str, Any]) -> Iterator[Progress]:
+        self.ended = True
+        for name in list(self._entered):
+            self._failed.add(name)
+            yield self._exited(name, event["timestamp"])
+        status = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", event["type"].removeprefix("Execution")).upper()
+        details = event.get(f"execution{event['type'].removeprefix('Execution')}EventDetails", {})
+        yield RunEnded(
+            status=status,
+            error=details.get("error", ""),
+            cause=details.get("cause", ""),
+            seconds=(event["timestamp"] - self._events[1]["timestamp"]).total_seconds(),
+        )
+
+    def _exited(self, name: str, at: datetime) -> StateExited:
+        seconds = (at - self._entered.pop(name, at)).total_seconds()
+        return StateExited(name=name, seconds=seconds, failed=name in self._failed)
+
+    def _state_of(self, event: dict[str, Any]) -> str:
+        """The state that a task's event belongs to: the nearest one entered before it on its branch."""
+        while not event["type"].endswith("StateEntered"):
+            event = self._events[event["previousEventId"]]
+        name: str = event["stateEnteredEventDetails"]["name"]
+        return name
+
+
+def follow(services: Services, execution_arn: str) -> Iterator[Progress | None]:
+    """The progress of an execution until it has ended; None while nothing new has happened."""
+    history = History(services, execution_arn)
+    while not history.ended:
+        advanced = False
+        for progress in history.advance():
+            advanced = True
+            yield progress
+        if not advanced:
+            yield None
+            time.sleep(0.2 if services.config.is_local else 2)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LogLine:
+    text: str
+    time: datetime
+
+
+def job_log(services: Services, kind: str, job_name: str, *, after: int = 0) -> list[LogLine]:
+    """The lines of a job's log from the `after`-th on; none while there is no log. `kind`: TrainingJobs, …"""
+    group = f"/aws/sagemaker/{kind}"
+    try:
+        pages = (
+            services("logs")
+            .get_paginator("filter_log_events")
+            .paginate(logGroupName=group, logStreamNamePrefix=f"{job_name}/")
+        )
+        events = [event for page in pages for event in page["events"]]
+    except ClientError as error:
+        if error_code(error) == "ResourceNotFoundException":
+            return []
+        raise
+    return [
+        LogLine(text=event["message"], time=datetime.fromtimestamp(event["timestamp"] / 1000, UTC))
+        for event in events[after:]
+    ]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Approval:
+    """A request for a person's decision, as the approvals table has it."""
+
+    approval_id: str
+    subject: str
+    status: str
+    run_id: str
+    requested: datetime
+    expires: datetime
+
+
+def list_approvals(services: Services, platform: Platform, *, pending: bool = True) -> list[Approval]:
+    """The approvals, oldest first; only those that still wait for a decision where `pending`."""
+    pages = services("dynamodb").get_paginator("scan").paginate(TableName=platform.approval_table)
+    approvals = [_approval(item) for page in pages for item in page["Items"]]
+    waiting = [approval for approval in approvals if not pending or _is_waiting(approval)]
+    return sorted(waiting, key=lambda approval: approval.requested)
+
+
+def _is_waiting(approval: Approval) -> bool:
+    return approval.status == "pending" and approval.expires > datetime.now(UTC)
+
+
+def _approval(item: dict[str, Any]) -> Approval:
+    values = {name: next(iter(value.values())) for name, value in item.items()}
+    return Approval(
+        approval_id=values["approval_id"],
+        subject=values["subject"],
+        status=values["status"],
+        run_id=values.get("run_id", ""),
+        requested=datetime.fromtimestamp(float(values["requested_at"]), UTC),
+        expires=datetime.fromtimestamp(float(values["expires_at"]), UTC),
+    )
+
+
+def decide(services: Services, approval_id: str, *, decision: str, comment: str, decided_by: str) -> str:
+    """Answer an approval as the mail's link would; gives the function's message.
+
+    `decision` is "approve" or "reject". Raises ReleaseFailed where the decision does not count.
+    """
+    response = services("lambda").invoke(
+        FunctionName=f"{services.config.project}-approval-decision",
+        Payload=json.dumps(
+            {"approval_id": approval_id, "decision": decision, "comment": comment, "decided_by": decided_by}
+        ).encode(),
+    )
+    answer = json.loads(response["Payload"].read())
+    if "FunctionError" in response:
+        raise ReleaseFailed(answer.get("errorMessage", str(answer)))
+    return str(answer.get("message", answer))
