@@ -4,7 +4,7 @@ import getpass
 import json
 import sys
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import datetime
 from functools import wraps
 from pathlib import Path
@@ -161,6 +161,10 @@ def down(config: Config) -> None:
 @command
 @click.argument("dataset", required=False)
 @click.option("--threshold", type=click.FloatRange(0, 1), help="The accuracy that the gate asks for.")
+@click.option(
+    "--hyperparameter", "hyperparameters", metavar="NAME=VALUE", multiple=True, help="For training."
+)
+@click.option("--preprocess", "preprocess", metavar="NAME=VALUE", multiple=True, help="For preprocessing.")
 @click.option("--model-package", metavar="ARN", help="Deploy this approved model package by hand instead.")
 @click.option("--watch/--no-watch", "watching", default=False, help="Follow the run to its end.")
 def run(
@@ -168,6 +172,8 @@ def run(
     platform: Platform,
     dataset: str | None,
     threshold: float | None,
+    hyperparameters: tuple[str, ...],
+    preprocess: tuple[str, ...],
     model_package: str | None,
     watching: bool,
 ) -> None:
@@ -176,7 +182,7 @@ def run(
     \b
     Example:
       stagegate run scenes.zip --watch
-      stagegate run s3://bucket/datasets/scenes.zip --threshold 0.8
+      stagegate run s3://bucket/datasets/scenes.zip --threshold 0.8 --hyperparameter epochs=20
       stagegate run --model-package arn:aws:sagemaker:…:model-package/stagegate-models/3
     """
     if (dataset is None) == (model_package is None):
@@ -185,10 +191,24 @@ def run(
         arn = pipeline.start_deploy(services, platform, model_package)
     else:
         assert dataset is not None
-        arn = pipeline.start_build(services, platform, dataset=dataset, threshold=threshold)
+        config = replace(
+            services.config,
+            accuracy_threshold=services.config.accuracy_threshold if threshold is None else threshold,
+            hyperparameters={**services.config.hyperparameters, **pairs(hyperparameters)},
+            preprocess={**services.config.preprocess, **pairs(preprocess)},
+        )
+        arn = pipeline.start_build(Services(config), platform, dataset=dataset)
     console.print(f"  started [bold]{escape(arn.rsplit(':', 1)[-1])}[/]", highlight=False)
     if watching:
         show(services, arn)
+
+
+def pairs(settings: tuple[str, ...]) -> dict[str, str]:
+    """`("epochs=5",)` as {"epochs": "5"}."""
+    for setting in settings:
+        if "=" not in setting:
+            raise click.UsageError(f"'{setting}' should read NAME=VALUE, for example epochs=5.")
+    return dict(setting.split("=", 1) for setting in settings)
 
 
 @command

@@ -31,7 +31,7 @@ _WAIT_SECONDS = 30.0
 def run_demo(console: Console, config: Config, *, keep: bool) -> None:
     """Release a model; raises ReleaseFailed, and any other StagegateError, where a step does not succeed.
 
-    Everything it makes lies in `.stagegate/demo`, made anew each time; its processes end with it, unless `keep`.
+    What it makes lies in `.stagegate/demo`, made anew each time; its processes end with it, unless `keep`.
     """
     began = time.monotonic()
     data = config.root / ".stagegate" / "demo"

@@ -57,7 +57,7 @@ def approve_by_link(mail: Mail, *, decided_by: str, comment: str) -> str:
     request = urllib.request.Request(target, data=urllib.parse.urlencode(fields).encode(), method="POST")  # noqa: S310
     try:
         with urllib.request.urlopen(request, timeout=60):  # noqa: S310
-            return link
+            return str(link)
     except urllib.error.HTTPError as error:
         raise ReleaseFailed(f"{link} refused the decision: HTTP {error.code}") from error
 

@@ -47,9 +47,7 @@ def upload_dataset(services: Services, platform: Platform, dataset: str) -> str:
     return f"s3://{platform.data_bucket}/datasets/{path.name}"
 
 
-def start_build(
-    services: Services, platform: Platform, *, dataset: str, threshold: float | None = None
-) -> str:
+def start_build(services: Services, platform: Platform, *, dataset: str) -> str:
     """Start model-build with the code and the settings as they are now; gives the execution's ARN."""
     config = services.config
     run_id = new_run_id()
@@ -62,7 +60,7 @@ def start_build(
                 "DatasetUri": upload_dataset(services, platform, dataset),
                 "CodeUri": upload_code(services),
                 "Commit": current_commit(config.root),
-                "AccuracyThreshold": config.accuracy_threshold if threshold is None else threshold,
+                "AccuracyThreshold": config.accuracy_threshold,
                 "HyperParameters": dict(config.hyperparameters),
                 "Preprocess": dict(config.preprocess),
             }

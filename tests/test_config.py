@@ -1,0 +1,56 @@
+import pytest
+
+from stagegate.config import Config, find_root, load_config
+from stagegate.errors import ConfigurationError
+
+
+def test_without_a_file_the_defaults_hold(tmp_path):
+    assert load_config(tmp_path, environment={}) == Config(root=tmp_path)
+
+
+def test_the_file_gives_way_to_the_environment_and_that_to_flags(tmp_path):
+    (tmp_path / "stagegate.toml").write_text('project = "a"\nregion = "eu-west-1"\ntarget = "aws"')
+
+    config = load_config(
+        tmp_path,
+        environment={"STAGEGATE_PROJECT": "b", "AWS_REGION": "eu-north-1"},
+        flags={"project": "c", "endpoint_url": None},
+    )
+
+    assert config == Config(root=tmp_path, project="c", region="eu-north-1", target="aws")
+
+
+def test_the_root_is_found_upwards(tmp_path):
+    (tmp_path / "stagegate.toml").write_text("")
+    (tmp_path / "a" / "b").mkdir(parents=True)
+
+    assert find_root(tmp_path / "a" / "b") == tmp_path
+
+
+def test_tables_hold_texts(tmp_path):
+    (tmp_path / "stagegate.toml").write_text('[hyperparameters]\nepochs = 5\nlearning-rate = "0.1"')
+
+    config = load_config(tmp_path, environment={})
+
+    assert config.hyperparameters == {"epochs": "5", "learning-rate": "0.1"}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("projekt = 'a'", "there is no setting 'projekt'"),
+        ("target = 'moon'", "target is 'moon'; it should be 'local' or 'aws'"),
+        ("accuracy_threshold = 60", "accuracy_threshold is 60; it should be a number from 0 to 1"),
+        ("accuracy_threshold = true", "accuracy_threshold is True"),
+        ("project = 3", "project is 3; it should be a text"),
+        ("hyperparameters = 3", "'hyperparameters' is 3; it should be a table"),
+        ("project =", "is not valid TOML"),
+    ],
+)
+def test_a_wrong_setting_is_named(tmp_path, text, message):
+    (tmp_path / "stagegate.toml").write_text(text)
+
+    with pytest.raises(ConfigurationError) as caught:
+        load_config(tmp_path, environment={})
+
+    assert message in str(caught.value)
