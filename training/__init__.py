@@ -1,0 +1,1 @@
+"""What runs in the training and preprocessing containers: data, model, training, inference handlers."""
