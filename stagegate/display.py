@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from rich.console import Console, Group
 from rich.live import Live
 from rich.markup import escape
+from rich.padding import Padding
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from rich.spinner import Spinner
 from rich.table import Table
@@ -134,19 +135,17 @@ class Following:
             self._console.print(f"    [dim]epoch {epoch}/{epochs}  {escape(metrics)}[/]")
 
 
-def table(title: str, columns: Iterable[str], rows: Iterable[Iterable[str]]) -> Table:
-    """A plain table; cells are rich markup."""
-    result = Table(
-        title=title, title_justify="left", title_style="bold", box=None, pad_edge=False, padding=(0, 2)
-    )
+def table(title: str, columns: Iterable[str], rows: Iterable[Iterable[str]]) -> Group:
+    """A title above a plain table; cells are rich markup."""
+    body = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for column in columns:
-        result.add_column(column, header_style="dim", overflow="fold")
+        body.add_column(column, header_style="dim", overflow="fold")
     for row in rows:
-        result.add_row(*row)
-    return result
+        body.add_row(*row)
+    return Group(*([f"[bold]{escape(title)}[/]"] if title else []), Padding(body, (0, 0, 0, 2)))
 
 
-def predictions_table(title: str, predictions: Iterable[tuple[Prediction, str | None]]) -> Table:
+def predictions_table(title: str, predictions: Iterable[tuple[Prediction, str | None]]) -> Group:
     """Predictions, each with the true class where it is known: a mark, the class, the three likeliest."""
     rows = []
     for prediction, truth in predictions:
@@ -163,7 +162,7 @@ def predictions_table(title: str, predictions: Iterable[tuple[Prediction, str | 
     return table(title, ("", "image", "class", "probabilities"), rows)
 
 
-def confusion_table(evaluation: str | bytes) -> Table:
+def confusion_table(evaluation: str | bytes) -> Group:
     """The confusion matrix of an evaluation.json: a row for each true class, a column for each predicted."""
     matrix: dict[str, dict[str, int]] = json.loads(evaluation)["multiclass_classification_metrics"][
         "confusion_matrix"

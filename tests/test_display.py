@@ -1,0 +1,44 @@
+import io
+import json
+
+import pytest
+from rich.console import Console
+
+from stagegate.display import confusion_table, duration, predictions_table
+from stagegate.models import Prediction
+
+
+def printed(renderable):
+    console = Console(file=io.StringIO(), width=100, force_terminal=False)
+    console.print(renderable)
+    return [line.split() for line in console.file.getvalue().splitlines()]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0.04, "0.0 s"), (9.94, "9.9 s"), (42, "42 s"), (200, "3 min 20 s"), (7500, "2 h 5 min")],
+)
+def test_durations_read_as_people_say_them(seconds, text):
+    assert duration(seconds) == text
+
+
+def test_the_confusion_matrix_has_a_row_for_each_true_class():
+    matrix = {"sea": {"sea": 9, "mountain": 1}, "mountain": {"mountain": 10}}
+    evaluation = json.dumps({"multiclass_classification_metrics": {"confusion_matrix": matrix}})
+
+    assert printed(confusion_table(evaluation))[1:] == [
+        ["sea", "mountain"],
+        ["sea", "9", "1"],
+        ["mountain", "·", "10"],
+    ]
+
+
+def test_predictions_are_marked_right_or_wrong_and_names_are_not_markup():
+    right = Prediction(image="[red]a.jpg", predicted="sea", probabilities={"sea": 0.9, "mountain": 0.1})
+    wrong = Prediction(image="b.jpg", predicted="sea", probabilities={"sea": 0.6, "mountain": 0.4})
+
+    assert printed(predictions_table("", [(right, "sea"), (wrong, "mountain"), (wrong, None)]))[-3:] == [
+        ["✔", "[red]a.jpg", "sea", "sea", "90.0%", "mountain", "10.0%"],
+        ["✘", "b.jpg", "sea", "sea", "60.0%", "mountain", "40.0%"],
+        ["b.jpg", "sea", "sea", "60.0%", "mountain", "40.0%"],
+    ]
