@@ -1,0 +1,1 @@
+"""The state machines, written with the Step Functions Data Science SDK; `render.py` writes statemachines/."""

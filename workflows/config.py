@@ -1,0 +1,56 @@
+"""What the state machines take from the platform: names that CloudFormation puts in when it deploys them.
+
+Each is a `${Substitution}` in the rendered definition, filled by DefinitionSubstitutions in
+deploy/platform.yaml, so that a definition knows neither its region nor its account.
+"""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """The platform's things, by the names of their substitutions."""
+
+    data_bucket: str = "${DataBucket}"
+    """Datasets, and the runs' folders."""
+    assets_bucket: str = "${AssetsBucket}"
+    """The code bundles."""
+    assets_url: str = "${AssetsUrl}"
+    """The same bucket as CloudFormation wants it in a TemplateURL."""
+    job_role: str = "${JobRoleArn}"
+    """What training and processing jobs may do."""
+    stack_role: str = "${StackRoleArn}"
+    """What CloudFormation may do when it deploys an endpoint."""
+    endpoint_role: str = "${EndpointRoleArn}"
+    """What the models behind the endpoints may do."""
+    processing_image: str = "${ProcessingImage}"
+    training_image: str = "${TrainingImage}"
+    inference_image: str = "${InferenceImage}"
+    processing_instance: str = "${ProcessingInstanceType}"
+    training_instance: str = "${TrainingInstanceType}"
+    model_package_group: str = "${ModelPackageGroup}"
+    approval_request: str = "${ApprovalRequestFunction}"
+    endpoint_test_project: str = "${EndpointTestProject}"
+    project: str = "${Project}"
+    """The prefix of the endpoints and their stacks."""
+    poll_seconds: str = "${PollSeconds}"
+    """How long to wait before asking CloudFormation again."""
+
+
+WEEK = 7 * 24 * 3600
+APPROVAL_TIMEOUT_SECONDS = WEEK
+ACCURACY_THRESHOLD = 0.60
+PREPROCESS = {"image-size": "64", "validation-fraction": "0.1", "test-fraction": "0.2", "seed": "0"}
+"""The options of training/preprocess.py; an execution's input may set any of them."""
+
+PROCESSING_SECONDS = 6 * 3600
+TRAINING_SECONDS = 24 * 3600
+SPOT_WAIT_SECONDS = 48 * 3600
+"""Training and waiting for spot capacity together: what MaxWaitTimeInSeconds means."""
+
+METRICS = ("train:loss", "train:accuracy", "validation:loss", "validation:accuracy")
+
+
+def metric_definitions() -> list[dict[str, str]]:
+    """How SageMaker finds the metrics in the lines that training/train.py prints once an epoch."""
+    return [{"Name": metric, "Regex": rf"(?:^|\s){metric}=([0-9.]+(?:e[-+]?[0-9]+)?)"} for metric in METRICS]

@@ -1,0 +1,262 @@
+"""The SageMaker jobs of model-build: each a `.sync` task, and what follows when it does not complete.
+
+A job's name holds the attempt and the number of redrives, since SageMaker never takes a name twice.
+"""
+
+from typing import Any
+
+import boto3
+from sagemaker import Session
+from sagemaker.estimator import Estimator
+from sagemaker.inputs import TrainingInput
+from sagemaker.processing import ProcessingInput, ProcessingOutput, Processor
+from stepfunctions.steps import Chain, ChoiceRule, Fail, Pass, ProcessingStep, Retry, TrainingStep
+from stepfunctions.steps.states import State
+
+from workflows.config import (
+    PREPROCESS,
+    PROCESSING_SECONDS,
+    SPOT_WAIT_SECONDS,
+    TRAINING_SECONDS,
+    Config,
+    metric_definitions,
+)
+from workflows.language import Expression, caught, chosen, concatenated, failed, with_fields
+
+CODE = "/opt/ml/processing/input/code"
+DATA = "/opt/ml/processing/input/data"
+MODEL = "/opt/ml/processing/input/model"
+OUTPUT = "/opt/ml/processing/output"
+INTERNAL_ERRORS = 3
+"""Training jobs that are started before an error inside SageMaker, or a lack of machines, ends the run."""
+
+
+def preprocess(config: Config) -> Chain:
+    """The dataset's zip becomes a training, a validation and a test set, and a manifest."""
+    options = ", ".join(f"'--{option}', $.Preprocess['{option}']" for option in PREPROCESS)
+    step = ProcessingStep(
+        "Preprocess",
+        processor=_processor(config),
+        job_name=concatenated(
+            "{}-preprocess-{}-{}", "$.Run.RunId", "$$.Execution.RedriveCount", "$$.State.RetryCount"
+        ),
+        inputs=[
+            _code(),
+            _input("data", Expression("$.Run.DatasetUri"), DATA),
+        ],
+        outputs=[
+            _output(name, f"{OUTPUT}/{name}", f"preprocessed/{name}")
+            for name in ("train", "validation", "test", "manifest")
+        ],
+        container_entrypoint=["python3", "-m", "training.preprocess"],
+        container_arguments=Expression(
+            f"States.Array('--input', '{DATA}', '--output', '{OUTPUT}', {options})"
+        ),
+        result_path="$.Preprocessing",
+    )
+    return _with_failures(step, job="Preprocessing", result="$.Preprocessing", status="ProcessingJobStatus")
+
+
+def train(config: Config) -> Chain:
+    """Train on spot capacity, going on from the checkpoint where a machine was taken away."""
+    step = TrainingStep(
+        "Train",
+        estimator=Estimator(
+            image_uri=config.training_image,
+            role=config.job_role,
+            instance_count=1,
+            instance_type="ml.m5.xlarge",  # the SDK wants one that it knows; it is replaced below
+            output_path=f"s3://{config.data_bucket}",  # and this, or it asks AWS for a default
+            max_run=TRAINING_SECONDS,
+            max_wait=SPOT_WAIT_SECONDS,
+            use_spot_instances=True,
+            debugger_hook_config=False,
+            disable_profiler=True,
+            metric_definitions=metric_definitions(),
+            sagemaker_session=_session(),
+        ),
+        job_name=concatenated(
+            "{}-train-{}-{}-{}",
+            "$.Run.RunId",
+            "$.Attempt.Number",
+            "$$.Execution.RedriveCount",
+            "$$.State.RetryCount",
+        ),
+        data={
+            channel: TrainingInput(
+                concatenated(f"{{}}/preprocessed/{channel}/", "$.Folder"), input_mode="File"
+            )
+            for channel in ("train", "validation")
+        },
+        hyperparameters=Expression("States.JsonMerge($.Run.HyperParameters, $.Script, false)"),
+        output_data_config_path=concatenated("{}/training", "$.Folder"),
+        result_path="$.Training",
+        parameters={
+            "ResourceConfig": {"InstanceType": config.training_instance},
+            # The checkpoints belong to the run and not to the job, so that the next attempt finds them.
+            "CheckpointConfig": {
+                "LocalPath": "/opt/ml/checkpoints",
+                "S3Uri": concatenated("{}/checkpoints", "$.Folder"),
+            },
+        },
+    )
+    step.add_retry(
+        with_fields(
+            Retry(
+                error_equals=["SageMaker.ResourceLimitExceededException"],
+                interval_seconds=30,
+                max_attempts=20,
+                backoff_rate=1.5,
+            ),
+            max_delay_seconds=600,
+            jitter_strategy="FULL",
+        )
+    )
+    again = Pass("TrainAgain", parameters={"Number": Expression("States.MathAdd($.Attempt.Number, 1)")})
+    again.fields["result_path"] = "$.Attempt"
+    again.next(step)
+    return _with_failures(step, job="Training", result="$.Training", status="TrainingJobStatus", again=again)
+
+
+def evaluate(config: Config) -> Chain:
+    """Judge the very model that would be deployed, on the test set."""
+    step = ProcessingStep(
+        "Evaluate",
+        processor=_processor(config),
+        job_name=concatenated(
+            "{}-evaluate-{}-{}", "$.Run.RunId", "$$.Execution.RedriveCount", "$$.State.RetryCount"
+        ),
+        inputs=[
+            _code(),
+            _input("model", Expression("$.Training.ModelArtifacts.S3ModelArtifacts"), MODEL),
+            _input("test", concatenated("{}/preprocessed/test/", "$.Folder"), f"{DATA}/test"),
+            _input("manifest", concatenated("{}/preprocessed/manifest/", "$.Folder"), f"{DATA}/manifest"),
+        ],
+        outputs=[_output("evaluation", f"{OUTPUT}/evaluation", "evaluation")],
+        container_entrypoint=["python3", "-m", "evaluation.evaluate"],
+        container_arguments=[
+            *("--model", MODEL),
+            *("--test", f"{DATA}/test"),
+            *("--manifest", f"{DATA}/manifest/manifest.json"),
+            *("--output", f"{OUTPUT}/evaluation"),
+        ],
+        result_path="$.EvaluationJob",
+    )
+    return _with_failures(step, job="Evaluation", result="$.EvaluationJob", status="ProcessingJobStatus")
+
+
+def _with_failures(step: State, *, job: str, result: str, status: str, again: State | None = None) -> Chain:
+    """The job, the check that it completed, and an end for each way in which it did not.
+
+    A job that failed gives its description as the cause; one that could not be started gives the error.
+    A stopped job (by a person, a time limit, a lack of spot capacity) is no success, and no error either.
+    """
+    kind = status.removesuffix("Status")
+    for retry in _api_retries():
+        step.add_retry(retry)
+    read = Chain(
+        [
+            Pass(
+                f"Read{job}Failure",
+                parameters={"Job": Expression("States.StringToJson($.Failure.Cause)")},
+                result_path="$.Failure",
+            ),
+            failed(
+                f"{job}Failed",
+                error=f"{job}Failed",
+                cause=f"{job} job {{}} failed: {{}}",
+                paths=(f"$.Failure.Job.{kind}Name", "$.Failure.Job.FailureReason"),
+            ),
+        ]
+    )
+    choices: list[tuple[Any, Any]] = []
+    if again:
+        internal = ChoiceRule.Or(
+            [
+                ChoiceRule.StringMatches("$.Failure.Cause", f"*{reason}*")
+                for reason in ("InternalServerError", "CapacityError")
+            ]
+        )
+        left = ChoiceRule.NumericLessThan("$.Attempt.Number", INTERNAL_ERRORS - 1)
+        choices.append((ChoiceRule.And([internal, left]), again))
+    choices.append((ChoiceRule.StringMatches("$.Failure.Cause", '*"FailureReason":*'), read))
+    not_started = failed(
+        f"{job}NotStarted",
+        error=f"{job}NotStarted",
+        cause=f"The {job.lower()} job could not be run: {{}}: {{}}",
+        paths=("$.Failure.Error", "$.Failure.Cause"),
+    )
+    step.add_catch(caught(chosen(f"{job}Failure", choices, default=not_started)))
+    return Chain([step, _completed(job, result, status)])
+
+
+def _completed(job: str, result: str, status: str) -> State:
+    """Chained: what comes next is the Choice's default, so the rule is the stopped job."""
+    kind = status.removesuffix("Status")
+    return chosen(
+        f"{job}Completed",
+        [
+            (
+                ChoiceRule.Not(ChoiceRule.StringEquals(f"{result}.{status}", "Completed")),
+                _stopped(job, f"{result}.{kind}Name", f"{result}.{status}"),
+            )
+        ],
+        default=None,
+    )
+
+
+def _stopped(job: str, name: str, status: str) -> Fail:
+    return failed(
+        f"{job}Stopped",
+        error=f"{job}Stopped",
+        cause=f"{job} job {{}} ended as {{}} before it was done.",
+        paths=(name, status),
+    )
+
+
+def _api_retries() -> list[Retry]:
+    throttling = Retry(
+        error_equals=["SageMaker.AmazonSageMakerException", "SageMaker.ThrottlingException"],
+        interval_seconds=3,
+        max_attempts=4,
+        backoff_rate=2.0,
+    )
+    return [with_fields(throttling, max_delay_seconds=60, jitter_strategy="FULL")]
+
+
+def _processor(config: Config) -> Processor:
+    return Processor(
+        role=config.job_role,
+        image_uri=config.processing_image,
+        instance_count=1,
+        instance_type=config.processing_instance,
+        max_runtime_in_seconds=PROCESSING_SECONDS,
+        env={"PYTHONPATH": CODE},
+        sagemaker_session=_session(),
+    )
+
+
+def _code() -> ProcessingInput:
+    return _input("code", concatenated("{}/source/", "$.Run.CodeUri"), CODE)
+
+
+def _input(name: str, source: Expression, destination: str) -> ProcessingInput:
+    return ProcessingInput(input_name=name, source=source, destination=destination)
+
+
+def _output(name: str, source: str, folder: str) -> ProcessingOutput:
+    return ProcessingOutput(
+        output_name=name, source=source, destination=concatenated(f"{{}}/{folder}", "$.Folder")
+    )
+
+
+def _session() -> Session:
+    """A session that never speaks to AWS: the SDK's classes want one before they render anything."""
+    return Session(
+        boto_session=boto3.Session(
+            aws_access_key_id="none",
+            aws_secret_access_key="none",  # noqa: S106
+            region_name="us-east-1",
+        ),
+        sagemaker_config={"SchemaVersion": "1.0"},
+    )

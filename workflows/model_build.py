@@ -1,0 +1,245 @@
+"""model-build: prepare, train, evaluate, gate on accuracy, register, ask a person."""
+
+from stepfunctions.steps import Chain, Choice, ChoiceRule, Graph, Pass
+from stepfunctions.steps.states import State
+
+from workflows.approval import ask, is_approved
+from workflows.config import ACCURACY_THRESHOLD, APPROVAL_TIMEOUT_SECONDS, PREPROCESS, Config
+from workflows.jobs import evaluate, preprocess, train
+from workflows.language import Expression, aws_sdk, caught, chosen, concatenated, failed
+
+ACCURACY = "$.Evaluation.multiclass_classification_metrics.accuracy.value"
+CONTENT_TYPES = ["application/x-npy", "image/jpeg", "image/png"]
+
+
+def model_build(config: Config) -> Graph:
+    """A dataset and a commit become a model package that a person has approved or rejected."""
+    build = Chain(
+        [
+            settings(config),
+            preprocess(config),
+            train(config),
+            evaluate(config),
+            read_evaluation(config),
+            accuracy_gate(passed=Chain([register(config), human_approval(config)])),
+        ]
+    )
+    return Graph(build, comment="Prepare, train, evaluate, gate on accuracy, register, ask a person.")
+
+
+def settings(config: Config) -> Chain:
+    """The execution's input over the defaults, and where the run keeps what it makes."""
+    defaults = Pass(
+        "Defaults",
+        result={
+            "Run": {
+                "Commit": "uncommitted",
+                "AccuracyThreshold": ACCURACY_THRESHOLD,
+                "ApprovalTimeoutSeconds": APPROVAL_TIMEOUT_SECONDS,
+                "HyperParameters": {},
+                "Preprocess": {},
+            },
+            "Preprocess": PREPROCESS,
+            "DataBucket": config.data_bucket,
+        },
+    )
+    merged = Pass(
+        "Settings",
+        parameters={
+            "Defaults": Expression("$"),
+            "Run": Expression("States.JsonMerge($.Run, $$.Execution.Input, false)"),
+            "Folder": concatenated("s3://{}/runs/{}", "$.DataBucket", "$$.Execution.Input.RunId"),
+            "Script": {
+                "sagemaker_program": "training/train.py",
+                "sagemaker_submit_directory": concatenated(
+                    "{}/sourcedir.tar.gz", "$$.Execution.Input.CodeUri"
+                ),
+            },
+        },
+    )
+    options = Pass(
+        "Options",
+        parameters={
+            "Run": Expression("$.Run"),
+            "Folder": Expression("$.Folder"),
+            "Script": Expression("$.Script"),
+            "Preprocess": Expression("States.JsonMerge($.Defaults.Preprocess, $.Run.Preprocess, false)"),
+            "Attempt": {"Number": 0},
+        },
+    )
+    return Chain([defaults, merged, options])
+
+
+def read_evaluation(config: Config) -> State:
+    """The metrics of evaluation.json come to `$.Evaluation`."""
+    step = aws_sdk(
+        "ReadEvaluation",
+        "s3:getObject",
+        {
+            "Bucket": config.data_bucket,
+            "Key": concatenated("runs/{}/evaluation/evaluation.json", "$.Run.RunId"),
+        },
+        result_selector={"Content.$": "States.StringToJson($.Body)"},
+        result_path="$.EvaluationFile",
+    )
+    step.add_catch(
+        caught(
+            failed(
+                "EvaluationUnreadable",
+                error="EvaluationUnreadable",
+                cause="The evaluation job left no readable evaluation.json: {}: {}",
+                paths=("$.Failure.Error", "$.Failure.Cause"),
+            )
+        )
+    )
+    select = Pass("Metrics", input_path="$.EvaluationFile.Content", result_path="$.Evaluation")
+    return Chain([step, select])
+
+
+def accuracy_gate(*, passed: Chain) -> Choice:
+    """Only a model that is accurate enough goes on."""
+    return chosen(
+        "AccuracyGate",
+        [(ChoiceRule.NumericGreaterThanEqualsPath(ACCURACY, "$.Run.AccuracyThreshold"), passed)],
+        default=failed(
+            "AccuracyBelowThreshold",
+            error="AccuracyBelowThreshold",
+            cause="The accuracy {} of training job {} is below the threshold {}. Nothing was registered.",
+            paths=(ACCURACY, "$.Training.TrainingJobName", "$.Run.AccuracyThreshold"),
+        ),
+    )
+
+
+def register(config: Config) -> State:
+    """A new version in the model package group, with its metrics and where it comes from."""
+    evaluation = concatenated("{}/evaluation/evaluation.json", "$.Folder")
+    step = aws_sdk(
+        "Register",
+        "sagemaker:createModelPackage",
+        {
+            "ModelPackageGroupName": config.model_package_group,
+            "ModelPackageDescription": concatenated("Run {} of commit {}", "$.Run.RunId", "$.Run.Commit"),
+            "ModelApprovalStatus": "PendingManualApproval",
+            "ClientToken": Expression("$.Run.RunId"),
+            "InferenceSpecification": {
+                "Containers": [
+                    {
+                        "Image": config.inference_image,
+                        "ModelDataUrl": Expression("$.Training.ModelArtifacts.S3ModelArtifacts"),
+                        "Environment": {
+                            "SAGEMAKER_PROGRAM": "inference.py",
+                            "SAGEMAKER_SUBMIT_DIRECTORY": "/opt/ml/model/code",
+                        },
+                    }
+                ],
+                "SupportedContentTypes": CONTENT_TYPES,
+                "SupportedResponseMIMETypes": ["application/json"],
+            },
+            "ModelMetrics": {
+                "ModelQuality": {"Statistics": {"ContentType": "application/json", "S3Uri": evaluation}}
+            },
+            "CustomerMetadataProperties": {
+                "RunId": Expression("$.Run.RunId"),
+                "CodeUri": Expression("$.Run.CodeUri"),
+                "Commit": Expression("$.Run.Commit"),
+                "DatasetUri": Expression("$.Run.DatasetUri"),
+                "DatasetSha256": Expression("$.Evaluation.dataset.sha256"),
+                "TrainingJobName": Expression("$.Training.TrainingJobName"),
+                "ExecutionArn": Expression("$$.Execution.Id"),
+                "Accuracy": concatenated("{}", ACCURACY),
+                "AccuracyThreshold": concatenated("{}", "$.Run.AccuracyThreshold"),
+            },
+        },
+        result_path="$.Registration",
+    )
+    step.add_catch(
+        caught(
+            failed(
+                "RegistrationFailed",
+                error="RegistrationFailed",
+                cause="The model could not be registered: {}: {}",
+                paths=("$.Failure.Error", "$.Failure.Cause"),
+            )
+        )
+    )
+    return step
+
+
+def human_approval(config: Config) -> Chain:
+    """Ask a person, and write the decision, who made it and why into the model package."""
+    package = "$.Registration.ModelPackageArn"
+    told = ("$.Approval.decided_by", "$.Approval.decided_at", "$.Approval.comment")
+    approve = update_package("Approve", "Approved", concatenated("Approved by {} at {}: {}", *told))
+    reject = Chain(
+        [
+            update_package("Reject", "Rejected", concatenated("Rejected by {} at {}: {}", *told)),
+            failed(
+                "ModelRejected",
+                error="ModelRejected",
+                cause="Model package {} was rejected by {}: {}",
+                paths=(package, "$.Approval.decided_by", "$.Approval.comment"),
+            ),
+        ]
+    )
+    expire = Chain(
+        [
+            update_package(
+                "RejectUnanswered",
+                "Rejected",
+                concatenated("Nobody decided within {} seconds.", "$.Run.ApprovalTimeoutSeconds"),
+            ),
+            failed(
+                "ApprovalTimedOut",
+                error="ApprovalTimedOut",
+                cause="Nobody decided about model package {} within {} seconds. It is rejected.",
+                paths=(package, "$.Run.ApprovalTimeoutSeconds"),
+            ),
+        ]
+    )
+    request = ask(
+        config,
+        "RequestApproval",
+        details={
+            "Kind": "model",
+            "Subject": concatenated("Register the model of run {}", "$.Run.RunId"),
+            "RunId": Expression("$.Run.RunId"),
+            "ModelPackageArn": Expression(package),
+            "Accuracy": Expression(ACCURACY),
+            "AccuracyThreshold": Expression("$.Run.AccuracyThreshold"),
+            "ConfusionMatrix": Expression("$.Evaluation.multiclass_classification_metrics.confusion_matrix"),
+            "Commit": Expression("$.Run.Commit"),
+            "DatasetUri": Expression("$.Run.DatasetUri"),
+            "DatasetSha256": Expression("$.Evaluation.dataset.sha256"),
+            "TrainingJobName": Expression("$.Training.TrainingJobName"),
+            "Report": concatenated("{}/evaluation/report.html", "$.Folder"),
+        },
+        timeout_path="$.Run.ApprovalTimeoutSeconds",
+        unanswered=expire,
+        unasked="The model package stays PendingManualApproval.",
+    )
+    return Chain([request, chosen("Decision", [(is_approved(), approve)], default=reject)])
+
+
+def update_package(name: str, status: str, description: Expression) -> State:
+    """Write the decision into the model package; EventBridge tells the world about it."""
+    step = aws_sdk(
+        name,
+        "sagemaker:updateModelPackage",
+        {
+            "ModelPackageArn": Expression("$.Registration.ModelPackageArn"),
+            "ModelApprovalStatus": status,
+            "ApprovalDescription": description,
+        },
+        result_path="$.Decided",
+    )
+    step.add_catch(
+        caught(
+            failed(
+                f"{name}Failed",
+                error="DecisionNotRecorded",
+                cause=f"Model package {{}} could not be set to {status}: {{}}: {{}}",
+                paths=("$.Registration.ModelPackageArn", "$.Failure.Error", "$.Failure.Cause"),
+            )
+        )
+    )
+    return step
