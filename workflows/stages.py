@@ -17,7 +17,7 @@ DEPLOYED = ("CREATE_COMPLETE", "UPDATE_COMPLETE")
 UNDER_WAY = ("*_IN_PROGRESS",)
 NEVER_WHOLE = ("ROLLBACK_COMPLETE", "ROLLBACK_FAILED", "CREATE_FAILED", "DELETE_FAILED", "REVIEW_IN_PROGRESS")
 """A stack in such a state can only be deleted and made anew."""
-FAILED_EVENTS = "$.StackEvents[?(@.ResourceStatus == 'CREATE_FAILED' || @.ResourceStatus == 'UPDATE_FAILED')]"
+REASONS = "$.StackEvents[?(@.ResourceStatus == '%s')].ResourceStatusReason"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -157,7 +157,10 @@ def explain(config: Config, stage: Stage) -> Task:
         f"Explain{word}",
         "cloudformation:describeStackEvents",
         {"StackName": stack_name(config, stage)},
-        result_selector={"Reasons.$": f"{FAILED_EVENTS}.ResourceStatusReason"},
+        result_selector={
+            "NotCreated.$": REASONS % "CREATE_FAILED",
+            "NotUpdated.$": REASONS % "UPDATE_FAILED",
+        },
         result_path="$.Events",
     )
     events.add_catch(caught(unwatched(stage)))
@@ -187,7 +190,7 @@ def not_deployed(stage: Stage, name: str, consequence: str) -> Fail:
         f"{stage.word}{name}Failed" if name == "Stack" else f"{stage.word}{name}",
         error=f"{stage.word}DeploymentFailed",
         cause=f"The {stage.name} stack ended as {{}}: {{}} {consequence}",
-        paths=("$.Stack.Status", "States.JsonToString($.Events.Reasons)"),
+        paths=("$.Stack.Status", "States.JsonToString($.Events)"),
     )
 
 
