@@ -95,6 +95,8 @@ def street(random: Random) -> tuple[Array, Light]:
     light = some_light(random, noon=4, morning=2, overcast=3, dusk=2, night=2)
     horizon = random.uniform(0.42, 0.66)
     vanish = random.uniform(0.3, 0.7)
+    if random.random() < 0.14:
+        return _across_the_street(random, light), light
     scene = sky(random, light, horizon)
     pencil = Pencil(scene)
     for _ in range(random.integers(1, 5)):
@@ -191,7 +193,7 @@ def mountain(random: Random) -> tuple[Array, Light]:
     light = some_light(random, noon=5, morning=3, overcast=3, dusk=2)
     top = random.uniform(0.2, 0.42)
     scene = sky(random, light, top + 0.3)
-    snow = random.choice([0.02, 0.12, 0.25, 0.55], p=[0.25, 0.35, 0.25, 0.15])
+    snow = random.choice([0.02, 0.12, 0.25, 0.6], p=[0.22, 0.32, 0.24, 0.22])
     rock = vary(random, ((0.42, 0.38, 0.36), (0.36, 0.38, 0.42), (0.48, 0.40, 0.32))[random.integers(3)])
     if random.random() < 0.7:
         scene = _massif(scene, random, light, top=top + 0.04, height=0.22, rock=rock, snow=snow, haze=0.45)
@@ -338,6 +340,41 @@ SCENES: dict[str, Callable[[Random], tuple[Array, Light]]] = {
     "sea": sea,
     "street": street,
 }
+
+
+def _across_the_street(random: Random, light: Light) -> Array:
+    """The houses on the other side, over the road: what could be called buildings, too."""
+    scene = sky(random, light, 0.9)
+    curb = random.uniform(0.66, 0.8)
+    pencil = Pencil(scene)
+    left = random.uniform(-0.2, 0)
+    while left < 1:
+        width = random.uniform(0.2, 0.45)
+        _tower(pencil, random, light, left, random.uniform(0.12, 0.45), left + width, curb, haze=0.0)
+        left += width + random.uniform(0, 0.03)
+    pencil.box(-0.1, curb, 1.1, curb + 0.04, light.on(vary(random, (0.56, 0.54, 0.51), 0.04)))
+    pencil.box(-0.1, curb + 0.04, 1.1, 1.1, light.on(vary(random, (0.30, 0.30, 0.32), 0.05)))
+    for x in np.arange(random.uniform(-0.1, 0.1), 1, 0.22):
+        pencil.box(float(x), 0.9, float(x) + 0.1, 0.915, light.on((0.88, 0.87, 0.80)))
+    for _ in range(random.integers(1, 5)):
+        _car(
+            pencil,
+            random,
+            light,
+            random.uniform(0, 1),
+            curb + random.uniform(0.08, 0.14),
+            random.uniform(0.09, 0.16),
+        )
+    for _ in range(random.integers(0, 3)):
+        _lamp(
+            pencil,
+            light,
+            random.uniform(0.05, 0.95),
+            curb + 0.04,
+            random.uniform(0.3, 0.45),
+            random.choice([-1, 1]),
+        )
+    return pencil.scene()
 
 
 def _massif(
