@@ -4,6 +4,7 @@
 """
 
 from dataclasses import dataclass
+from typing import TypeAlias
 
 from stepfunctions.steps import Chain, ChoiceRule, Fail, Task, Wait
 from stepfunctions.steps.states import State
@@ -11,7 +12,7 @@ from stepfunctions.steps.states import State
 from workflows.config import Config
 from workflows.language import Expression, aws_sdk, caught, chosen, concatenated, failed, is_any, with_fields
 
-Step = State | Chain
+Step: TypeAlias = State | Chain
 
 DEPLOYED = ("CREATE_COMPLETE", "UPDATE_COMPLETE")
 UNDER_WAY = ("*_IN_PROGRESS",)
