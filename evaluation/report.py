@@ -104,11 +104,11 @@ def _figures(result: dict[str, Any]) -> str:
     metrics, per_class = result["multiclass_classification_metrics"], result["per_class"]
     accuracy, f1 = metrics["accuracy"], metrics["weighted_f1"]
     margin = 1.96 * accuracy["standard_deviation"]
-    interval = f"{max(0, accuracy['value'] - margin):.1%} to {min(1, accuracy['value'] + margin):.1%}"
+    low, high = max(0, accuracy["value"] - margin), min(1, accuracy["value"] + margin)
     constant = metrics["accuracy_best_constant_classifier"]["value"]
     weakest = min(per_class, key=lambda name: per_class[name]["f1"])
     figures = (
-        ("Accuracy", f"{accuracy['value']:.1%}", f"{interval} in 95 of 100 samples", ""),
+        ("Accuracy", f"{accuracy['value']:.1%}", f"95% interval: {low:.1%} to {high:.1%}", ""),
         ("F1, weighted", f"{f1['value']:.3f}", f"± {f1['standard_deviation']:.3f} standard deviation", ""),
         (
             "Test images",

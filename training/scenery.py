@@ -109,14 +109,23 @@ def below(line: Array | float, softness: float = 0.01) -> Array:
 
 def cover(scene: Array, colour: Colour | Array, mask: Array | float = 1.0) -> Array:
     """The scene with a colour, or another scene, laid over it where the mask is."""
-    alpha = np.asarray(mask, np.float32)
-    alpha = alpha[..., None] if alpha.ndim == 2 else alpha
-    return (scene + (np.asarray(colour, np.float32) - scene) * alpha).astype(np.float32)
+    below, above, alpha = _rows(scene), _rows(colour), _rows(mask)
+    return (below + (above - below) * alpha).reshape(scene.shape)
 
 
 def tinted(shade: Array, colour: Colour) -> Array:
     """A colour in the shades of a field."""
-    return (shade[..., None] * np.asarray(colour, np.float32)).astype(np.float32)
+    return (_rows(shade) * _rows(colour)).reshape(SIZE, SIZE, 3)
+
+
+def _rows(values: Array | Colour | float) -> Array:
+    """A scene, a field, a colour or a number as something that is fast to combine: long rows of floats."""
+    array = np.asarray(values, np.float32)
+    if array.ndim == 3:
+        return array.reshape(SIZE, SIZE * 3)
+    if array.ndim == 2:
+        return np.repeat(array, 3, axis=1)
+    return np.tile(array, SIZE) if array.ndim == 1 else array
 
 
 def sky(random: Random, light: Light, horizon: float = 0.6) -> Array:
@@ -202,6 +211,8 @@ def weather(scene: Array, random: Random, light: Light) -> Array:
 def clutter(scene: Array, random: Random, light: Light) -> Array:
     """Something that happened to be in front of the camera: birds, a branch, a pole, a passer-by."""
     kind = random.random()
+    if kind >= 0.32:
+        return scene
     pencil = Pencil(scene)
     dark = light.on((0.13, 0.13, 0.12))
     if kind < 0.10:
@@ -217,7 +228,7 @@ def clutter(scene: Array, random: Random, light: Light) -> Array:
     elif kind < 0.24:
         x = random.uniform(0.05, 0.95)
         pencil.line([(x, -0.05), (x + random.normal(0, 0.01), 1.05)], dark, random.uniform(0.008, 0.022))
-    elif kind < 0.32:
+    else:
         x, height = random.uniform(0.1, 0.9), random.uniform(0.08, 0.2)
         cloth = light.on(vary(random, (0.45, 0.3, 0.3), 0.2))
         pencil.box(x - height * 0.1, 0.97 - height, x + height * 0.1, 1.0, cloth)
