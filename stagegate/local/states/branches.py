@@ -1,0 +1,193 @@
+"""Parallel and Map: several strands at once. When one fails, the others are given up and the state fails."""
+
+import asyncio
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from stagegate.local.service import Json
+from stagegate.local.states import paths
+from stagegate.local.states.definition import Map, Parallel, Program
+from stagegate.local.states.errors import EvaluationFailed, StateFailed
+from stagegate.local.states.jsontext import to_text
+from stagegate.local.states.strand import Outcome, Strand, Visit
+
+
+@dataclass(frozen=True, kw_only=True)
+class Branch:
+    """A branch of a Parallel, or an iteration of a Map (`item` is then its part of the context object)."""
+
+    index: int
+    program: Program
+    input: Json
+    item: Json = None
+
+
+async def perform_parallel(visit: Visit, state: Parallel) -> Outcome:
+    data = visit.evaluate(state.parameters, visit.effective_input())
+    visit.strand.scope.event("ParallelStateStarted")
+    branches = [
+        Branch(index=index, program=program, input=data) for index, program in enumerate(state.branches)
+    ]
+    outputs = await Fork(visit, branches, is_map=False).run(concurrency=len(branches))
+    visit.strand.scope.event("ParallelStateSucceeded", leads_on=False)
+    return visit.outcome(visit.evaluate(state.result_selector, outputs), result_path=state.result_path)
+
+
+async def perform_map(visit: Visit, state: Map) -> Outcome:
+    data = visit.effective_input()
+    items = visit.at(state.items_path, data)
+    if not isinstance(items, list):
+        raise EvaluationFailed(f'Reference path "{state.items_path}" must point to array.')
+    concurrency = _max_concurrency(visit, state, data) or len(items)
+    visit.strand.scope.event("MapStateStarted", {"length": len(items)})
+    branches = [_iteration(visit, state, data, index, item) for index, item in enumerate(items)]
+    outputs = await Fork(visit, branches, is_map=True).run(concurrency=concurrency)
+    visit.strand.scope.event("MapStateSucceeded", leads_on=False)
+    return visit.outcome(visit.evaluate(state.result_selector, outputs), result_path=state.result_path)
+
+
+def _max_concurrency(visit: Visit, state: Map, data: Json) -> int:
+    if state.max_concurrency_path is None:
+        return state.max_concurrency
+    value = paths.resolve(state.max_concurrency_path, visit.values(data))
+    try:
+        return (
+            int(value)
+            if isinstance(value, str | int) and not isinstance(value, bool)
+            else int(to_text(value))
+        )
+    except ValueError:
+        shown = value if isinstance(value, str) else to_text(value)
+        raise EvaluationFailed(
+            f'The MaxConcurrencyPath field refers to value "{shown}" which is not a valid integer: '
+            f"{state.max_concurrency_path}"
+        ) from None
+
+
+def _iteration(visit: Visit, state: Map, data: Json, index: int, item: Json) -> Branch:
+    context = {"Item": {"Index": index, "Value": item}}
+    if state.parameters is None:
+        return Branch(index=index, program=state.item_processor, input=item, item=context)
+    values = visit.values(data)
+    with_item = paths.Values(
+        data=data,
+        context=lambda: {**values.context(), "Map": context},
+        variables=values.variables,
+        record=values.record,
+    )
+    return Branch(index=index, program=state.item_processor, input=state.parameters(with_item), item=context)
+
+
+class Fork:
+    """The strands of one Parallel or Map, in one attempt."""
+
+    def __init__(self, visit: Visit, branches: Sequence[Branch], *, is_map: bool) -> None:
+        self.visit = visit
+        self.strand = visit.strand
+        self.scope = visit.strand.scope
+        self.path = self.scope.next_fork()
+        self.is_map = is_map
+        self.waiting = deque(branches)
+        self.outputs: list[Json] = [None] * len(branches)
+        self.last_id = self.scope.last_id
+        self.failed: StateFailed | None = None
+        self.workers: list[asyncio.Task[None]] = []
+
+    async def run(self, *, concurrency: int) -> list[Json]:
+        """The outputs, in the order of the branches."""
+        if (failure := self.scope.next_fact("failed")) and not self.scope.take_redrive():
+            self.scope.last_id = failure["last"]
+            raise _as_state_failed(failure)
+        started = min(concurrency, len(self.waiting))
+        first = [self._begin(self.waiting.popleft(), self.scope.last_id) for _ in range(started)]
+        self.workers = [asyncio.create_task(self._work(branch, strand)) for branch, strand in first]
+        try:
+            await asyncio.gather(*self.workers)
+        except (StateFailed, asyncio.CancelledError):
+            if self.failed is None:
+                raise
+        finally:
+            for worker in self.workers:
+                worker.cancel()
+            await asyncio.gather(*self.workers, return_exceptions=True)
+            self.strand.children.clear()
+        if self.failed is not None:
+            raise self.failed
+        self.scope.last_id = self.last_id
+        return self.outputs
+
+    def _begin(self, branch: Branch, previous_id: int) -> tuple[Branch, Strand]:
+        context = self.strand.context if branch.item is None else {**self.strand.context, "Map": branch.item}
+        strand = Strand(
+            self.strand.execution,
+            branch.program,
+            self.scope.journal.scope(f"{self.path}.{branch.index}", previous_id),
+            variables=self.strand.variables,
+            context=context,
+        )
+        if self.is_map:
+            strand.scope.event("MapIterationStarted", self._iteration(branch))
+        self.strand.children.append(strand)
+        return branch, strand
+
+    async def _work(self, branch: Branch, strand: Strand) -> None:
+        """Go through `branch`, then through those that wait, one after the other."""
+        while True:
+            try:
+                self.outputs[branch.index] = await strand.run(branch.input)
+            except StateFailed as failed:
+                self._fail(failed, branch, strand)
+                raise
+            self._succeed(branch, strand)
+            if not self.waiting:
+                return
+            branch, strand = self._begin(self.waiting.popleft(), strand.scope.last_id)
+
+    def _succeed(self, branch: Branch, strand: Strand) -> None:
+        self.strand.children.remove(strand)
+        last_id = strand.scope.last_id
+        if self.is_map:
+            last_id = strand.scope.event("MapIterationSucceeded", self._iteration(branch), leads_on=False).id
+        self.last_id = max(self.last_id, last_id)
+
+    def _fail(self, failed: StateFailed, branch: Branch, strand: Strand) -> None:
+        """Write the failure, and that the other strands are given up, in one step: no other may go on."""
+        for worker in self.workers:
+            if worker is not asyncio.current_task():
+                worker.cancel()
+        journal, last_id = self.scope.journal, strand.scope.last_id
+        if self.is_map:
+            journal.event("MapIterationFailed", self._iteration(branch), previous_id=last_id)
+        for other in self.strand.children:
+            if other is not strand:
+                other.abort(last_id)
+                if self.is_map:
+                    iteration = {
+                        "index": other.context["Map"]["Item"]["Index"],
+                        "name": self.visit.state.name,
+                    }
+                    journal.event("MapIterationAborted", iteration, previous_id=last_id)
+        failure = {
+            "error": failed.error,
+            "cause": failed.cause,
+            "from_task": failed.from_task,
+            "heartbeat": failed.heartbeat,
+            "last": last_id,
+        }
+        self.scope.fact(lambda: {"failed": failure})
+        self.scope.last_id = last_id
+        self.failed = _as_state_failed(failure)
+
+    def _iteration(self, branch: Branch) -> dict[str, Json]:
+        return {"index": branch.index, "name": self.visit.state.name}
+
+
+def _as_state_failed(failure: dict[str, Json]) -> StateFailed:
+    return StateFailed(
+        failure["error"],
+        failure["cause"],
+        from_task=failure["from_task"],
+        heartbeat=failure["heartbeat"],
+        has_failed_inside=True,
+    )

@@ -1,0 +1,218 @@
+"""Between the JSON of a state and an AWS API: requests, responses, names of errors, by botocore's models.
+
+Step Functions writes members with a capital first letter, whatever the API does; gives streams as text;
+and gives times as ISO 8601 text from "aws-sdk:" and as milliseconds from the optimised integrations.
+"""
+
+import base64
+import json
+import uuid
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from email.utils import format_datetime
+from functools import lru_cache
+from typing import Any
+
+from botocore.loaders import Loader
+from botocore.model import ServiceModel
+
+from stagegate.local.service import AWSError, Json
+from stagegate.local.states.errors import EvaluationFailed, StateFailed
+from stagegate.local.states.integrations import ERROR_NAMES, SDK_ERROR_PREFIXES, Resource
+from stagegate.local.states.jsontext import to_text
+
+
+@lru_cache
+def service_model(service: str) -> Any:
+    return ServiceModel(Loader().load_service_model(service, "service-2"), service)
+
+
+def operation_model(service: str, operation: str) -> Any:
+    """botocore's model of the operation; None where the service has none of this name."""
+    model = service_model(service)
+    return model.operation_model(operation) if operation in model.operation_names else None
+
+
+def to_request(resource: Resource, parameters: Json) -> dict[str, Any]:
+    """The API's request from a task's parameters."""
+    if not isinstance(parameters, dict):
+        raise EvaluationFailed(f"The parameters of '{resource.arn}' must be a JSON object")
+    shape = operation_model(resource.botocore, resource.operation).input_shape
+    return {} if shape is None else _request_structure(parameters, shape)
+
+
+def _request_structure(value: Mapping[str, Json], shape: Any) -> dict[str, Any]:
+    names = {name.lower(): name for name in shape.members}
+    request = {}
+    for name, member in value.items():
+        if member is None:
+            continue
+        name = names.get(name.lower(), name)
+        request[name] = _request_value(member, shape.members[name]) if name in shape.members else member
+    return request
+
+
+def _request_value(value: Json, shape: Any) -> Any:
+    if shape.type_name == "structure" and isinstance(value, dict):
+        if getattr(shape, "is_document_type", False):
+            return value
+        return _request_structure(value, shape)
+    if shape.type_name == "list" and isinstance(value, list):
+        return [_request_value(item, shape.member) for item in value]
+    if shape.type_name == "map" and isinstance(value, dict):
+        return {key: _request_value(member, shape.value) for key, member in value.items()}
+    convert = _REQUEST_SCALARS.get(shape.type_name)
+    return convert(value) if convert else value
+
+
+def _request_time(value: Json) -> datetime:
+    if isinstance(value, int | float):
+        return datetime.fromtimestamp(value, UTC)
+    return datetime.fromisoformat(value)
+
+
+def _request_text(value: Json) -> str:
+    return value if isinstance(value, str) else to_text(value)
+
+
+_REQUEST_SCALARS: dict[str, Callable[[Json], Any]] = {
+    "string": _request_text,
+    "blob": lambda value: _request_text(value).encode(),
+    "timestamp": _request_time,
+}
+
+
+def to_json(resource: Resource, operation: str, response: Mapping[str, Any]) -> dict[str, Json]:
+    """A task's result from the API's response."""
+    shape = operation_model(resource.botocore, operation).output_shape
+    return {} if shape is None else _structure(response, shape, _iso if resource.is_sdk else _milliseconds)
+
+
+def _structure(value: Mapping[str, Any], shape: Any, time: Callable[[datetime], Json]) -> dict[str, Json]:
+    converted = {}
+    for name, member in value.items():
+        if member is not None and name in shape.members:
+            converted[name[:1].upper() + name[1:]] = _value(member, shape.members[name], time)
+    return converted
+
+
+def _value(value: Any, shape: Any, time: Callable[[datetime], Json]) -> Json:
+    if shape.type_name == "structure" and isinstance(value, dict):
+        if getattr(shape, "is_document_type", False):
+            return value
+        return _structure(value, shape, time)
+    if shape.type_name == "list":
+        return [_value(item, shape.member, time) for item in value]
+    if shape.type_name == "map":
+        return {key: _value(member, shape.value, time) for key, member in value.items()}
+    if isinstance(value, datetime):
+        return time(value)
+    if isinstance(value, bytes | bytearray):
+        return _text(bytes(value))
+    return value
+
+
+def _text(value: bytes) -> str:
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        return base64.b64encode(value).decode()
+
+
+def _iso(value: datetime) -> str:
+    value = value.astimezone(UTC)
+    text = value.isoformat(timespec="milliseconds" if value.microsecond else "seconds")
+    return text.replace("+00:00", "Z")
+
+
+def _milliseconds(value: datetime) -> int:
+    return round(value.timestamp() * 1000)
+
+
+def with_metadata(resource: Resource, output: dict[str, Json], size: int) -> dict[str, Json]:
+    """The optimised integrations give the HTTP response's metadata too."""
+    request_id = str(uuid.uuid4())
+    headers = {
+        "Connection": "keep-alive",
+        "Content-Length": str(size),
+        "Content-Type": _CONTENT_TYPES.get(resource.botocore, "application/x-amz-json-1.1"),
+        "Date": format_datetime(datetime.now(UTC), usegmt=True),
+        "x-amzn-RequestId": request_id,
+    }
+    if resource.service == "lambda":
+        headers |= {
+            "X-Amz-Executed-Version": output.get("ExecutedVersion", "$LATEST"),
+            "x-amzn-Remapped-Content-Length": "0",
+            "X-Amzn-Trace-Id": f"root=1-{uuid.uuid4().hex[:8]}-{uuid.uuid4().hex[:24]};sampled=0",
+        }
+    else:
+        headers["connection"] = headers.pop("Connection")
+    metadata = {
+        "AllHttpHeaders": {name: [value] for name, value in headers.items()},
+        "HttpHeaders": headers,
+        "HttpStatusCode": 200,
+    }
+    return {**output, "SdkHttpMetadata": metadata, "SdkResponseMetadata": {"RequestId": request_id}}
+
+
+_CONTENT_TYPES = {
+    "lambda": "application/json",
+    "dynamodb": "application/x-amz-json-1.0",
+    "sqs": "application/x-amz-json-1.0",
+    "stepfunctions": "application/x-amz-json-1.0",
+    "sns": "text/xml",
+}
+
+
+def function_result(response: Mapping[str, Any], *, compact: bool) -> Json:
+    """What a function returned; `StateFailed` with its own error's name when it failed."""
+    payload = bytes(response.get("Payload") or b"")
+    try:
+        value = json.loads(payload) if payload else None
+    except ValueError:
+        value = _text(payload)
+    if not response.get("FunctionError"):
+        return value
+    error = value.get("errorType") if isinstance(value, dict) else None
+    cause = to_text(value) if compact else _text(payload)
+    raise StateFailed(error or "Lambda.Unknown", cause, from_task=True)
+
+
+def as_state_failed(resource: Resource, error: AWSError) -> StateFailed:
+    """The API's error as Step Functions names it."""
+    request_id = str(uuid.uuid4())
+    name = _modelled_name(resource.botocore, error.code)
+    if resource.is_sdk:
+        prefix = SDK_ERROR_PREFIXES.get(resource.service, resource.service.capitalize())
+        extended = f", Extended Request ID: {uuid.uuid4().hex}" if resource.service == "s3" else ""
+        return StateFailed(
+            f"{prefix}.{name or prefix + 'Exception'}",
+            f"{error.message} (Service: {prefix}, Status Code: {error.status}, "
+            f"Request ID: {request_id}{extended}) (SDK Attempt Count: 1)",
+            from_task=True,
+        )
+    names = ERROR_NAMES[resource.service]
+    return StateFailed(
+        f"{names.prefix}.{name or names.base}",
+        f"{error.message} (Service: {names.service}; Status Code: {error.status}; Error Code: {error.code}; "
+        f"Request ID: {request_id}; Proxy: null)",
+        from_task=True,
+    )
+
+
+def _modelled_name(service: str, code: str) -> str | None:
+    """The name of the exception that the service's model has for an error's code."""
+    name = _exceptions(service).get(code)
+    return None if name is None else name if name.endswith("Exception") else f"{name}Exception"
+
+
+@lru_cache
+def _exceptions(service: str) -> dict[str, str]:
+    model = service_model(service)
+    exceptions = {}
+    for name in model.shape_names:
+        metadata = model.shape_for(name).metadata
+        if metadata.get("exception"):
+            exceptions[name] = name
+            exceptions[metadata.get("error", {}).get("code") or name] = name
+    return exceptions

@@ -1,0 +1,231 @@
+"""Executions: their life from StartExecution to their end, and across restarts of the server."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+from stagegate.local.service import Announcement, AWSError, Json, Runtime
+from stagegate.local.states import journal as journals
+from stagegate.local.states.definition import Program, parse_definition
+from stagegate.local.states.errors import RUNTIME, StateFailed
+from stagegate.local.states.job_ends import JobEnds
+from stagegate.local.states.journal import Journal
+from stagegate.local.states.jsontext import from_text, to_text
+from stagegate.local.states.strand import Strand, timestamp
+from stagegate.local.states.tokens import Tokens
+
+log = logging.getLogger(__name__)
+
+EXECUTION = "stepfunctions/execution"
+RUNNING = "stepfunctions/running"
+REVISION = "stepfunctions/revision"
+
+_END_EVENTS = {
+    "SUCCEEDED": "ExecutionSucceeded",
+    "FAILED": "ExecutionFailed",
+    "TIMED_OUT": "ExecutionTimedOut",
+    "ABORTED": "ExecutionAborted",
+}
+_REDRIVABLE_DAYS = 14
+
+
+class Engine:
+    """What all executions share: the programs, the tokens, who waits for which job."""
+
+    def __init__(self, runtime: Runtime, spawn: Callable[..., asyncio.Task[Any]]) -> None:
+        self.runtime = runtime
+        self.spawn = spawn
+        self.tokens = Tokens(runtime.store)
+        self.job_ends = JobEnds()
+        self.running: dict[str, Execution] = {}
+        self._programs: dict[str, Program] = {}
+
+    def program(self, revision: str) -> Program:
+        if revision not in self._programs:
+            document = self.runtime.store.get(REVISION, revision)
+            assert document is not None
+            self._programs[revision] = parse_definition(from_text(document["definition"]))
+        return self._programs[revision]
+
+    def start(self, document: dict[str, Any]) -> "Execution":
+        """Run a new execution, or one that was running when the server ended."""
+        execution = Execution(self, document)
+        self.running[execution.arn] = execution
+        execution.task = self.spawn(execution.run(), name=execution.arn)
+        return execution
+
+    def start_again(self) -> None:
+        """Take up every execution that was running when the server ended."""
+        store = self.runtime.store
+        for running in store.list(RUNNING):
+            document = store.get(EXECUTION, running["executionArn"])
+            assert document is not None
+            self.start(document)
+
+    def stop_job(self, service: str, operation: str, request: dict[str, Any]) -> None:
+        self.spawn(self._stop_job(service, operation, request), name=f"{operation} {request}")
+
+    async def _stop_job(self, service: str, operation: str, request: dict[str, Any]) -> None:
+        try:
+            await self.runtime.aws(service, operation, request)
+        except AWSError as error:
+            log.info("%s %s: %s", operation, request, error)  # it has ended by itself
+
+
+class Execution:
+    """One execution that runs. What is known of it beyond its run is its document in the store."""
+
+    def __init__(self, engine: Engine, document: dict[str, Any]) -> None:
+        self.engine = engine
+        self.document = document
+        self.arn: str = document["executionArn"]
+        self.stream = stream_of(self.arn)
+        self.journal = Journal.load(engine.runtime.store, self.stream)
+        self.task: asyncio.Task[Any] | None = None
+        self.is_stopping = False
+        """The server stops; the execution goes on when it starts again."""
+        program = engine.program(document["revision"])
+        self.timeout_seconds = program.timeout_seconds
+        if not self.journal.last_id:
+            details = {"input": document["input"], "roleArn": document["roleArn"]}
+            self.journal.event("ExecutionStarted", details, previous_id=0)
+        self.strand = Strand(self, program, self.journal.scope("", 0), variables={}, context={})
+        self.input = from_text(document["input"])
+        self._context = self._make_context()
+
+    def context(self) -> dict[str, Json]:
+        """What the context object has of the execution and its state machine."""
+        return self._context
+
+    def _make_context(self) -> dict[str, Json]:
+        document = self.document
+        execution = {
+            "Id": self.arn,
+            "Input": self.input,
+            "Name": document["name"],
+            "RoleArn": document["roleArn"],
+            "StartTime": timestamp(document["startDate"].timestamp()),
+            "RedriveCount": document["redriveCount"],
+        }
+        if "redriveDate" in document:
+            execution["RedriveTime"] = timestamp(document["redriveDate"].timestamp())
+        machine = document["stateMachineArn"]
+        return {"Execution": execution, "StateMachine": {"Id": machine, "Name": machine.rpartition(":")[2]}}
+
+    async def run(self) -> None:
+        try:
+            async with asyncio.timeout(self._seconds_left()) as limit:
+                output = await self.strand.run(self.input)
+        except StateFailed as failed:
+            self.end("FAILED", error=failed.error, cause=failed.cause)
+        except TimeoutError:
+            if not limit.expired():
+                raise
+            self.end("TIMED_OUT")
+        except asyncio.CancelledError:
+            raise
+        except Exception as defect:
+            self.end("FAILED", error=RUNTIME, cause=f"{type(defect).__name__}: {defect}")
+            raise
+        else:
+            self.end("SUCCEEDED", output=to_text(output))
+
+    def _seconds_left(self) -> float | None:
+        if self.timeout_seconds is None:
+            return None
+        began = self.document.get("redriveDate") or self.document["startDate"]
+        return float(began.timestamp() + self.timeout_seconds - time.time())
+
+    def stop(self, error: str | None, cause: str | None) -> None:
+        """StopExecution."""
+        self.end("ABORTED", error=error, cause=cause)
+        assert self.task is not None
+        self.task.cancel()
+
+    def end(self, status: str, **outcome: str | None) -> None:
+        """Write how it ended, stop what still runs, and tell the world, all in one step."""
+        outcome = {name: text for name, text in outcome.items() if text is not None}
+        is_inside = status in ("SUCCEEDED", "FAILED")
+        previous_id = self.strand.scope.last_id if is_inside else 0
+        event = self.journal.event(_END_EVENTS[status], dict(outcome), previous_id=previous_id)
+        self.journal.flush()
+        self.journal.is_closed = True
+        self.strand.stop_work()
+        store = self.engine.runtime.store
+        self.document |= {"status": status, "stopDate": _moment(event.timestamp), **outcome}
+        store.put(EXECUTION, self.arn, self.document)
+        store.delete(RUNNING, self.arn)
+        del self.engine.running[self.arn]
+        announce(self.engine.runtime, self.document)
+
+
+def begin(engine: Engine, document: dict[str, Any]) -> None:
+    """Write down a new execution, run it, and tell the world."""
+    store = engine.runtime.store
+    store.put(EXECUTION, document["executionArn"], document)
+    store.put(RUNNING, document["executionArn"], {"executionArn": document["executionArn"]})
+    engine.start(document)
+    announce(engine.runtime, document)
+
+
+def redrive(engine: Engine, document: dict[str, Any]) -> None:
+    """Run an execution again from where it failed; what succeeded stays as it is."""
+    store, stream = engine.runtime.store, stream_of(document["executionArn"])
+    for member in ("stopDate", "error", "cause"):
+        document.pop(member, None)
+    count = document["redriveCount"] + 1
+    document |= {"status": "RUNNING", "redriveCount": count, "redriveDate": _moment(time.time())}
+    journals.redrive(store, stream, count)
+    journal = Journal.load(store, stream)
+    journal.event("ExecutionRedriven", {"redriveCount": count}, previous_id=0)
+    journal.flush()
+    begin(engine, document)
+
+
+def stream_of(execution_arn: str) -> str:
+    return f"stepfunctions/journal/{execution_arn}"
+
+
+def redrive_status(document: dict[str, Any]) -> dict[str, Json]:
+    """Whether the execution can be redriven, and why not."""
+    status = document["status"]
+    if status in ("RUNNING", "SUCCEEDED"):
+        reason = f"Execution is {status} and cannot be redriven"
+        return {"redriveStatus": "NOT_REDRIVABLE", "redriveStatusReason": reason}
+    if (datetime.now(UTC) - document["stopDate"]).days >= _REDRIVABLE_DAYS:
+        reason = "Execution has exceeded the redrivable period"
+        return {"redriveStatus": "NOT_REDRIVABLE", "redriveStatusReason": reason}
+    return {"redriveStatus": "REDRIVABLE"}
+
+
+def announce(runtime: Runtime, document: dict[str, Any]) -> None:
+    """ "Step Functions Execution Status Change", as EventBridge has it."""
+    members = ("executionArn", "stateMachineArn", "name", "status", "input", "output", "error", "cause")
+    detail: dict[str, Json] = {member: document.get(member) for member in members}
+    for member in ("startDate", "stopDate", "redriveDate"):
+        moment = document.get(member)
+        detail[member] = None if moment is None else round(moment.timestamp() * 1000)
+    detail |= {
+        "inputDetails": {"included": True},
+        "outputDetails": {"included": True} if "output" in document else None,
+        "redriveCount": document["redriveCount"],
+        "stateMachineVersionArn": None,
+        "stateMachineAliasArn": None,
+        "redriveStatusReason": None,
+        **redrive_status(document),
+    }
+    runtime.announce(
+        Announcement(
+            source="aws.states",
+            detail_type="Step Functions Execution Status Change",
+            detail=detail,
+            resources=(document["executionArn"],),
+        )
+    )
+
+
+def _moment(seconds: float) -> datetime:
+    return datetime.fromtimestamp(round(seconds, 3), UTC)

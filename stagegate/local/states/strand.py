@@ -1,0 +1,254 @@
+"""One strand of an execution: states, one after the other, with Retry and Catch.
+
+The execution itself is a strand, and so is each branch of a Parallel and each iteration of a Map.
+"""
+
+import asyncio
+import random
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from stagegate.local.service import Json
+from stagegate.local.states import paths
+from stagegate.local.states.definition import Catcher, Program, Retrier, State, Working
+from stagegate.local.states.errors import DATA_LIMIT_EXCEEDED, EvaluationFailed, StateFailed
+from stagegate.local.states.journal import Redriven, Scope
+from stagegate.local.states.jsontext import to_text
+from stagegate.local.states.paths import Values
+from stagegate.local.states.templates import Template
+
+if TYPE_CHECKING:
+    from stagegate.local.states.execution import Execution
+
+MAXIMUM_DATA = 262_144
+_STATES_BEFORE_OTHERS = 50  # a loop without waits lets others run after so many states
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """What a state comes to."""
+
+    output: Json
+    next: str | None
+    assigned: Mapping[str, Json] | None = None
+
+
+@dataclass(kw_only=True)
+class Visit:
+    """One visit to a state: what it sees."""
+
+    strand: "Strand"
+    state: State
+    input: Json
+    entered_id: int
+    entered_at: float
+    retry_count: int = 0
+    token: str | None = None
+    retries: dict[int, int] = field(default_factory=dict)
+
+    def values(self, data: Json) -> Values:
+        return Values(
+            data=data, context=self.context, variables=self.strand.variables, record=self.strand.scope.fact
+        )
+
+    def context(self) -> dict[str, Json]:
+        """The context object, `$$`."""
+        state: dict[str, Json] = {"EnteredTime": timestamp(self.entered_at), "Name": self.state.name}
+        if isinstance(self.state, Working):
+            state["RetryCount"] = self.retry_count
+        context = {**self.strand.execution.context(), **self.strand.context, "State": state}
+        return context if self.token is None else {**context, "Task": {"Token": self.token}}
+
+    def effective_input(self) -> Json:
+        """What InputPath leaves of the input."""
+        return self.at(self.state.input_path, self.input)
+
+    def at(self, path: str | None, data: Json) -> Json:
+        if path is None:
+            return {}
+        return data if path == "$" else paths.resolve(path, self.values(data))
+
+    def evaluate(self, template: Template | None, data: Json) -> Json:
+        return data if template is None else template(self.values(data))
+
+    def outcome(self, result: Json, *, result_path: str | None = "$", next: str | None = None) -> Outcome:
+        """Put the result where ResultPath says, and take what OutputPath and Assign say."""
+        combined = self.input if result_path is None else paths.put(result_path, self.input, result)
+        output = self.at(self.state.output_path, combined)
+        assigned = None if self.state.assign is None else self.state.assign(self.values(result))
+        return Outcome(output=output, next=next or self.state.next, assigned=assigned)
+
+
+Perform = Callable[[Visit, Any], Awaitable[Outcome]]
+
+
+class Strand:
+    def __init__(
+        self,
+        execution: "Execution",
+        program: Program,
+        scope: Scope,
+        *,
+        variables: Mapping[str, Json],
+        context: Mapping[str, Json],
+    ) -> None:
+        self.execution = execution
+        self.program = program
+        self.scope = scope
+        self.variables = dict(variables)
+        self.context = context
+        """What the context object has here beside the execution: the item of a Map."""
+        self.state: State | None = None
+        self.children: list[Strand] = []
+        self.cancel_work: Callable[[], None] | None = None
+        """Stops the job that a task waits for."""
+
+    async def run(self, data: Json) -> Json:
+        """The output of the last state."""
+        name: str | None = self.program.start_at
+        visited = 0
+        while name is not None:
+            outcome = await self._visit(self.program.states[name], data)
+            name, data = outcome.next, outcome.output
+            visited += 1
+            if visited % _STATES_BEFORE_OTHERS == 0:
+                await asyncio.sleep(0)
+        self.state = None
+        return data
+
+    async def _visit(self, state: State, data: Json) -> Outcome:
+        from stagegate.local.states.kinds import PERFORM
+
+        self.state = state
+        self.scope.take_redrive()
+        text = to_text(data)
+        entered = self.scope.event(f"{state.type}StateEntered", {"input": text, "name": state.name})
+        visit = Visit(
+            strand=self, state=state, input=data, entered_id=entered.id, entered_at=entered.timestamp
+        )
+        outcome = await self._attempts(visit, PERFORM[state.type])
+        self._assign(outcome.assigned)
+        details: dict[str, Json] = {"name": state.name, "output": to_text(outcome.output)}
+        if outcome.assigned:
+            details["assignedVariables"] = {name: to_text(value) for name, value in outcome.assigned.items()}
+        self.scope.event(f"{state.type}StateExited", details)
+        return outcome
+
+    async def _attempts(self, visit: Visit, perform: Perform) -> Outcome:
+        """Do what the state does, and anew when the execution was redriven here."""
+        while True:
+            try:
+                return await self._attempt(visit, perform)
+            except Redriven:
+                visit.retries.clear()
+                visit.retry_count = 0
+
+    async def _attempt(self, visit: Visit, perform: Perform) -> Outcome:
+        """Do what the state does, again as Retry says, and turn what Catch names into an outcome."""
+        while True:
+            try:
+                outcome = await perform(visit, visit.state)
+                self._check_size(outcome.output, visit.state)
+                return outcome
+            except EvaluationFailed as failure:
+                failed = StateFailed(failure.error, self._located(failure.cause, visit))
+            except StateFailed as failure:
+                failed = failure
+            if isinstance(visit.state, Working):
+                if retrier := self._retrier(visit, failed):
+                    await self._wait_before_retry(visit, retrier)
+                    continue
+                if failed.has_failed_inside:
+                    self.scope.event(f"{visit.state.type}StateFailed")
+                if catcher := self._catcher(visit.state, failed):
+                    return self._handled(visit, catcher, failed)
+            self._end_here(failed)
+
+    def _end_here(self, failed: StateFailed) -> NoReturn:
+        if self.scope.take_redrive():
+            raise Redriven
+        raise failed
+
+    def _located(self, cause: str | None, visit: Visit) -> str:
+        return (
+            f"An error occurred while executing the state '{visit.state.name}' "
+            f"(entered at the event id #{visit.entered_id}). {cause}"
+        )
+
+    def _check_size(self, output: Json, state: State) -> None:
+        if len(to_text(output).encode()) > MAXIMUM_DATA:
+            raise StateFailed(DATA_LIMIT_EXCEEDED, too_large(state.name))
+
+    def _retrier(self, visit: Visit, failed: StateFailed) -> tuple[int, Retrier] | None:
+        """The first retrier that answers this error; None also when it has no attempt left."""
+        assert isinstance(visit.state, Working)
+        for index, retrier in enumerate(visit.state.retry):
+            if failed.is_one_of(retrier.error_equals):
+                return (index, retrier) if visit.retries.get(index, 0) < retrier.max_attempts else None
+        return None
+
+    async def _wait_before_retry(self, visit: Visit, found: tuple[int, Retrier]) -> None:
+        index, retrier = found
+        attempt = visit.retries.get(index, 0)
+        delay = retrier.delay(attempt)
+        await self.sleep_until(
+            lambda: time.time() + (random.uniform(0, delay) if retrier.has_full_jitter else delay)
+        )
+        visit.retries[index] = attempt + 1
+        visit.retry_count += 1
+
+    def _catcher(self, state: Working, failed: StateFailed) -> Catcher | None:
+        return next((catcher for catcher in state.catch if failed.is_one_of(catcher.error_equals)), None)
+
+    def _handled(self, visit: Visit, catcher: Catcher, failed: StateFailed) -> Outcome:
+        error = {"Error": failed.error, "Cause": failed.cause}
+        error_output = {name: value for name, value in error.items() if value is not None}
+        output = (
+            visit.input
+            if catcher.result_path is None
+            else paths.put(catcher.result_path, visit.input, error_output)
+        )
+        assigned = None if catcher.assign is None else catcher.assign(visit.values(error_output))
+        return Outcome(output=output, next=catcher.next, assigned=assigned)
+
+    def _assign(self, assigned: Mapping[str, Json] | None) -> None:
+        if assigned:
+            self.variables = {**self.variables, **assigned}
+
+    async def sleep_until(self, deadline: Callable[[], float]) -> None:
+        """Sleep until the recorded time; after a restart for what is left of it."""
+        until = self.scope.fact(deadline)
+        if self.scope.take_redrive():
+            raise Redriven
+        if not self.scope.is_replaying:
+            await asyncio.sleep(max(0.0, until - time.time()))
+
+    def abort(self, previous_id: int) -> None:
+        """Write that this strand is given up because another has failed, and stop what it runs."""
+        for child in self.children:
+            child.abort(previous_id)
+        if self.state is not None:
+            self.scope.journal.event(f"{self.state.type}StateAborted", None, previous_id=previous_id)
+        self.stop_work()
+
+    def stop_work(self) -> None:
+        for child in self.children:
+            child.stop_work()
+        if self.cancel_work is not None:
+            self.cancel_work()
+            self.cancel_work = None
+
+
+def timestamp(seconds: float) -> str:
+    """A time as the context object has it: "2026-11-23T07:44:18.123Z"."""
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def too_large(name: str) -> str:
+    return (
+        f"The state/task '{name}' returned a result with a size exceeding "
+        "the maximum number of bytes service limit."
+    )

@@ -1,0 +1,296 @@
+"""The Task state: a call, and with `.sync` and `.waitForTaskToken` the wait for what it started.
+
+Nothing is polled: the end of a job is announced, a token is answered. A call is on record before it is
+made; after a restart a job is found again by its name and not started twice.
+"""
+
+import asyncio
+import hashlib
+import time
+import uuid
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from stagegate.local.service import AWSError, Json
+from stagegate.local.states import paths
+from stagegate.local.states.conversion import (
+    as_state_failed,
+    function_result,
+    operation_model,
+    to_json,
+    to_request,
+    with_metadata,
+)
+from stagegate.local.states.definition import Task
+from stagegate.local.states.errors import (
+    DATA_LIMIT_EXCEEDED,
+    TASK_FAILED,
+    TIMEOUT,
+    EvaluationFailed,
+    StateFailed,
+)
+from stagegate.local.states.integrations import SYNC_2
+from stagegate.local.states.jsontext import from_text, to_text
+from stagegate.local.states.strand import MAXIMUM_DATA, Outcome, Visit, too_large
+from stagegate.local.states.tokens import issue_token
+
+
+async def perform_task(visit: Visit, state: Task) -> Outcome:
+    execution = visit.strand.execution
+    data = visit.effective_input()
+    if state.resource.has_token:
+        visit.token = visit.strand.scope.fact(lambda: issue_token(execution.arn))
+    timeout = _seconds(visit, state.timeout_seconds, state.timeout_seconds_path, data)
+    heartbeat = _seconds(visit, state.heartbeat_seconds, state.heartbeat_seconds_path, data)
+    attempt = Attempt(visit, state, timeout=timeout, heartbeat=heartbeat)
+    result = await attempt.run(
+        parameters=visit.evaluate(state.parameters, data),
+        credentials=visit.evaluate(state.credentials, data) if state.credentials else None,
+    )
+    return visit.outcome(visit.evaluate(state.result_selector, result), result_path=state.result_path)
+
+
+def _seconds(visit: Visit, seconds: int | None, path: str | None, data: Json) -> int | None:
+    if path is None:
+        return seconds
+    value = paths.resolve(path, visit.values(data))
+    if isinstance(value, bool) or not isinstance(value, int) or value <= 0:
+        raise EvaluationFailed(
+            f"The path '{path}' must refer to a positive integer, but refers to {to_text(value)}"
+        )
+    return value
+
+
+class HeartbeatMissed(Exception):
+    """The worker of a task token was silent for too long."""
+
+
+class Attempt:
+    """One attempt of a task: scheduled, started, submitted, and then succeeded, failed or timed out."""
+
+    def __init__(self, visit: Visit, state: Task, *, timeout: int | None, heartbeat: int | None) -> None:
+        self.visit = visit
+        self.state = state
+        self.resource = state.resource
+        self.strand = visit.strand
+        self.scope = visit.strand.scope
+        self.execution = visit.strand.execution
+        self.engine = visit.strand.execution.engine
+        self.timeout = timeout
+        self.heartbeat = heartbeat
+        self.prefix = "LambdaFunction" if self.resource.is_function else "Task"
+        self.common = {} if self.resource.is_function else self.resource.event_type
+        self.deadline: float | None = None
+        self.job_identity: dict[str, Any] | None = None
+        self.is_in_doubt = False
+
+    async def run(self, *, parameters: Json, credentials: Json) -> Json:
+        """The task's result. Raises `StateFailed`."""
+        started_at = self._schedule(parameters, credentials)
+        self.deadline = None if self.timeout is None else started_at + self.timeout
+        if self.visit.token:
+            self.engine.tokens.open(self.visit.token, heartbeat=self.heartbeat)
+        self.strand.cancel_work = self._give_up
+        try:
+            if not self.resource.has_token:
+                return await self._step("Succeeded", lambda: self._call(parameters))
+            submitted = await self._step("Submitted", lambda: self._call(parameters))
+            end = self._job_end if self.resource.is_sync else self._token_answer
+            return await self._step("Succeeded", lambda: end(parameters, submitted))
+        finally:
+            # Cancelled: whoever cancels decides whether what runs is stopped (an abort) or left (a restart).
+            if not self.execution.is_stopping:
+                self._forget()
+
+    def _schedule(self, parameters: Json, credentials: Json) -> float:
+        limits: dict[str, Json] = {"timeoutInSeconds": self.timeout, "heartbeatInSeconds": self.heartbeat}
+        limits = {name: seconds for name, seconds in limits.items() if seconds is not None}
+        if self.resource.is_function:
+            details = {"input": to_text(parameters), "resource": self.resource.arn, **limits}
+        else:
+            region = self.engine.runtime.region
+            details = {**self.common, "parameters": to_text(parameters), "region": region, **limits}
+        if credentials is not None:
+            details["taskCredentials"] = {"roleArn": credentials["RoleArn"]}
+        self.scope.event(f"{self.prefix}Scheduled", details)
+        was_replaying = self.scope.is_replaying
+        started = self.scope.event(f"{self.prefix}Started", self.common or None)
+        self.is_in_doubt = was_replaying and not self.scope.is_replaying
+        return started.timestamp
+
+    async def _step(self, event: str, work: Callable[[], Awaitable[Json]]) -> Json:
+        """Do `work` and record what it comes to; after a restart find what it came to."""
+        if self.scope.is_replaying:
+            return self._replayed()
+        try:
+            async with asyncio.timeout(None if self.deadline is None else self.deadline - time.time()):
+                output = await work()
+            text = to_text(output)
+            if len(text.encode()) > MAXIMUM_DATA:
+                raise StateFailed(DATA_LIMIT_EXCEEDED, too_large(self.resource.arn), from_task=True)
+        except (TimeoutError, HeartbeatMissed) as late:
+            self.scope.event(f"{self.prefix}TimedOut", {**self.common, "error": TIMEOUT})
+            self._give_up()
+            raise StateFailed(TIMEOUT, from_task=True, heartbeat=isinstance(late, HeartbeatMissed)) from late
+        except StateFailed as failed:
+            details = {"error": failed.error, "cause": failed.cause}
+            present = {name: text for name, text in details.items() if text is not None}
+            self.scope.event(f"{self.prefix}Failed", {**self.common, **present})
+            raise
+        self.scope.event(f"{self.prefix}{event}", {**self.common, "output": text})
+        return output
+
+    def _replayed(self) -> Json:
+        event_type = self.scope.next_type() or ""
+        event = self.scope.event(event_type)
+        details = event.details or {}
+        if event_type == f"{self.prefix}Failed":
+            raise StateFailed(details.get("error"), details.get("cause"), from_task=True)
+        if event_type == f"{self.prefix}TimedOut":
+            is_early = self.deadline is None or event.timestamp < self.deadline
+            raise StateFailed(TIMEOUT, from_task=True, heartbeat=is_early)
+        return from_text(details["output"])
+
+    async def _call(self, parameters: Json) -> Json:
+        """Call the service, and convert what it answers."""
+        await self.scope.journal.committed()
+        try:
+            response = await self._response(parameters)
+        except AWSError as error:
+            raise as_state_failed(self.resource, error) from error
+        if self.resource.service == "lambda" and not self.resource.is_sdk:
+            return self._function_output(response)
+        output = to_json(self.resource, self.resource.operation, response)
+        if self.resource.is_sdk:
+            return output
+        if output.get("FailedEntryCount"):
+            raise StateFailed("EventBridge.FailedEntry", to_text(output), from_task=True)
+        return with_metadata(self.resource, output, len(to_text(output)))
+
+    async def _response(self, parameters: Json) -> dict[str, Any]:
+        request = self._request(parameters)
+        aws, resource = self.engine.runtime.aws, self.resource
+        if self.is_in_doubt and resource.job is not None and resource.service != "codebuild":
+            identity = self._identity_before(request)
+            try:
+                description = await aws(resource.botocore, resource.job.describe, identity)
+            except AWSError:
+                pass  # it was not started: start it now
+            else:
+                return resource.job.response(resource.job.described(description))
+        return await aws(resource.botocore, resource.operation, request)
+
+    def _identity_before(self, request: dict[str, Any]) -> dict[str, Any]:
+        """What describes the job that this request starts, without its response."""
+        assert self.resource.job is not None
+        response: dict[str, Any] = {}
+        if self.resource.service == "states":
+            arn = request["stateMachineArn"].replace(":stateMachine:", ":execution:")
+            response = {"executionArn": f"{arn}:{request['name']}"}
+        return self.resource.job.identify(request, response)
+
+    def _request(self, parameters: Json) -> dict[str, Any]:
+        if self.resource.is_function:
+            return {"FunctionName": self.resource.arn, "Payload": to_text(parameters).encode()}
+        request = to_request(self.resource, parameters)
+        if self.resource.service == "lambda" and self.resource.api == "invoke" and not self.resource.is_sdk:
+            payload = parameters.get("Payload")
+            request.pop("Payload", None)
+            if payload is not None:
+                request["Payload"] = to_text(payload).encode()
+        if self.resource.service == "states":
+            request.setdefault("name", str(uuid.UUID(self._idempotency_token())))
+        model = operation_model(self.resource.botocore, self.resource.operation)
+        if model.input_shape is not None:
+            for member in model.idempotent_members:
+                request.setdefault(member, self._idempotency_token())
+        return request
+
+    def _idempotency_token(self) -> str:
+        """The same for this attempt also after a restart, so that the service does it once."""
+        attempt = f"{self.execution.arn} {self.scope.path} {self.visit.entered_id} {self.visit.retry_count}"
+        return hashlib.sha256(attempt.encode()).hexdigest()[:32]
+
+    def _function_output(self, response: dict[str, Any]) -> Json:
+        if self.resource.is_function:
+            return function_result(response, compact=False)
+        payload = function_result(response, compact=True)
+        output = {
+            "ExecutedVersion": response.get("ExecutedVersion", "$LATEST"),
+            "Payload": payload,
+            "StatusCode": response.get("StatusCode", 200),
+        }
+        return with_metadata(self.resource, output, len(to_text(payload)))
+
+    async def _job_end(self, parameters: Json, submitted: Json) -> Json:
+        """Wait for the announcement of the job's end; ask the service first, it may have ended already."""
+        job = self.resource.job
+        assert job is not None
+        identity = self.job_identity = job.identify(self._request(parameters), _as_response(submitted))
+        with self.engine.job_ends.waiting(job.detail_type, job.name(identity)) as ended:
+            self.engine.tokens.wake(self.visit.token, ended)
+            while True:
+                if (answer := self.engine.tokens.answer(self.visit.token)) is not None:
+                    return _answered(answer)
+                ended.clear()
+                try:
+                    response = await self.engine.runtime.aws(self.resource.botocore, job.describe, identity)
+                except AWSError as error:
+                    raise as_state_failed(self.resource, error) from error
+                description = job.described(response)
+                if description[job.status] in job.ended:
+                    return self._job_result(response, is_success=description[job.status] in job.succeeded)
+                await ended.wait()
+
+    def _job_result(self, response: dict[str, Any], *, is_success: bool) -> Json:
+        job = self.resource.job
+        assert job is not None
+        output = to_json(self.resource, job.describe, response)
+        if job.wrapped_as:
+            output = {job.wrapped_as: output[f"{job.wrapped_as}s"][0]}
+        if self.resource.pattern == SYNC_2:
+            for name in ("Input", "Output"):
+                if isinstance(text := output.get(name), str):
+                    output[name] = from_text(text)
+        if not is_success:
+            raise StateFailed(TASK_FAILED, to_text(output), from_task=True)
+        return output
+
+    async def _token_answer(self, parameters: Json, submitted: Json) -> Json:
+        """Wait for SendTaskSuccess or SendTaskFailure, as long as heartbeats come."""
+        tokens, answered = self.engine.tokens, asyncio.Event()
+        tokens.wake(self.visit.token, answered)
+        while (answer := tokens.answer(self.visit.token)) is None:
+            answered.clear()
+            silence_ends = tokens.silence_ends(self.visit.token)
+            try:
+                async with asyncio.timeout(None if silence_ends is None else silence_ends - time.time()):
+                    await answered.wait()
+            except TimeoutError:
+                raise HeartbeatMissed from None
+        return _answered(answer)
+
+    def _forget(self) -> None:
+        self.strand.cancel_work = None
+        if self.visit.token:
+            self.engine.tokens.close(self.visit.token)
+
+    def _give_up(self) -> None:
+        """Close the token and stop the job, as Step Functions does when it gives up a task."""
+        self._forget()
+        if (job := self.resource.job) is not None and self.job_identity is not None:
+            self.engine.stop_job(self.resource.botocore, job.stop, job.stop_by(self.job_identity))
+
+
+def _as_response(submitted: Json) -> dict[str, Any]:
+    """The members of a response as the API names them, from what was recorded of it."""
+    return {
+        name[:1].lower() + name[1:]: _as_response(value) if isinstance(value, dict) else value
+        for name, value in submitted.items()
+    }
+
+
+def _answered(answer: dict[str, Json]) -> Json:
+    if "output" in answer:
+        return from_text(answer["output"])
+    raise StateFailed(answer.get("error"), answer.get("cause"), from_task=True)
