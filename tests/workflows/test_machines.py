@@ -1,0 +1,141 @@
+"""What must hold for the definitions beyond their syntax."""
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.workflows.conftest import MACHINES, ROOT, read_machine
+
+LONGEST_RUN_ID = "r-20261123-071500-1a2b"
+MOST_ATTEMPTS = "99"
+
+
+class Template(yaml.SafeLoader):
+    """CloudFormation's short forms as what they stand for: `!Ref X` is {"Ref": X}."""
+
+
+def _short_form(loader: Template, suffix: str, node: yaml.Node) -> Any:
+    if isinstance(node, yaml.ScalarNode):
+        return {suffix: loader.construct_scalar(node)}
+    if isinstance(node, yaml.SequenceNode):
+        return {suffix: loader.construct_sequence(node, deep=True)}
+    assert isinstance(node, yaml.MappingNode)
+    return {suffix: loader.construct_mapping(node, deep=True)}
+
+
+Template.add_multi_constructor("!", _short_form)
+
+
+def platform() -> dict[str, Any]:
+    template: dict[str, Any] = yaml.load((ROOT / "deploy" / "platform.yaml").read_text(), Loader=Template)  # noqa: S506
+    return template
+
+
+def targets(state: dict[str, Any]) -> Iterator[str]:
+    yield from (state[key] for key in ("Next", "Default") if key in state)
+    yield from (branch["Next"] for key in ("Choices", "Catch") for branch in state.get(key, ()))
+
+
+@pytest.mark.parametrize("name", MACHINES)
+def test_the_platform_fills_exactly_the_substitutions_that_a_definition_has(name: str) -> None:
+    text = (ROOT / "statemachines" / f"{name}.asl.json").read_text()
+    resource = "".join(word.capitalize() for word in name.split("-"))
+
+    filled = platform()["Resources"][resource]["Properties"]["DefinitionSubstitutions"]
+
+    assert set(filled) == set(re.findall(r"\$\{(\w+)\}", text))
+
+
+def test_a_definition_knows_no_region_and_no_account(machine: dict[str, Any]) -> None:
+    text = json.dumps(machine)
+
+    assert not re.findall(r"\b[a-z]{2}-[a-z]+-\d\b|\b\d{12}\b|amazonaws", text)
+
+
+def test_every_state_is_reached(machine: dict[str, Any]) -> None:
+    reached, waiting = set(), [machine["StartAt"]]
+    while waiting:
+        if (name := waiting.pop()) not in reached:
+            reached.add(name)
+            waiting += targets(machine["States"][name])
+
+    assert reached == set(machine["States"])
+
+
+def test_every_task_that_fails_ends_in_a_state_that_says_what_failed(machine: dict[str, Any]) -> None:
+    states = machine["States"]
+    for name, state in states.items():
+        if state["Type"] == "Task":
+            assert state["Catch"][-1]["ErrorEquals"] == ["States.ALL"], name
+        if state["Type"] == "Fail":
+            assert state["Error"], name
+            assert state.get("Cause") or state.get("CausePath"), name
+
+
+def test_deploying_says_in_every_failure_what_production_is() -> None:
+    states = read_machine("model-deploy")["States"]
+
+    for name, state in states.items():
+        if state["Type"] == "Fail":
+            said = state.get("Cause") or state["CausePath"]
+            assert re.search(r"[Pp]roduction|Nothing was deployed|look at the stack", said, re.I), name
+
+
+def test_job_names_fit_and_differ_with_each_attempt_and_redrive() -> None:
+    states = read_machine("model-build")["States"]
+    names = {
+        state["Parameters"][key]
+        for state in states.values()
+        for key in ("TrainingJobName.$", "ProcessingJobName.$")
+        if state["Type"] == "Task" and key in state["Parameters"]
+    }
+
+    assert len(names) == 3
+    for name in names:
+        assert "$$.State.RetryCount" in name
+        assert "$$.Execution.RedriveCount" in name
+        template = re.findall(r"'(.*?)'", name)[0]
+        longest = template.replace("{}", LONGEST_RUN_ID, 1).replace("{}", MOST_ATTEMPTS)
+        assert re.fullmatch(r"[a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}", longest)
+
+
+def test_a_format_has_as_many_gaps_as_values(machine: dict[str, Any]) -> None:
+    formats = [
+        value
+        for value in _texts(machine)
+        if isinstance(value, str) and value.startswith("States.Format(") and "JsonToString" not in value
+    ]
+
+    assert formats
+    for value in formats:
+        template, values = re.fullmatch(r"States\.Format\('(.*?)'(.*)\)", value).groups()  # type: ignore[union-attr]
+        assert template.count("{}") == values.count(", $"), value
+
+
+def _texts(value: Any) -> Iterator[Any]:
+    if isinstance(value, dict):
+        for item in value.values():
+            yield from _texts(item)
+    elif isinstance(value, list):
+        for item in value:
+            yield from _texts(item)
+    else:
+        yield value
+
+
+def test_code_that_deploys_is_the_code_that_built() -> None:
+    states = read_machine("model-deploy")["States"]
+
+    text = json.dumps(states)
+    assert "$.Package.Properties.CodeUri" in text
+    assert "$$.Execution.Input.CodeUri" not in text
+
+
+def test_definitions_fit_into_step_functions_limit() -> None:
+    for path in sorted(Path(ROOT / "statemachines").glob("*.json")):
+        assert path.stat().st_size < 1_048_576
