@@ -3,8 +3,6 @@
 A job's name holds the attempt and the number of redrives, since SageMaker never takes a name twice.
 """
 
-from typing import Any
-
 import boto3
 from sagemaker import Session
 from sagemaker.estimator import Estimator
@@ -21,7 +19,7 @@ from workflows.config import (
     Config,
     metric_definitions,
 )
-from workflows.language import Expression, caught, chosen, concatenated, failed, with_fields
+from workflows.language import Expression, caught, chosen, concatenated, failed, is_any, with_fields
 
 CODE = "/opt/ml/processing/input/code"
 DATA = "/opt/ml/processing/input/data"
@@ -148,70 +146,57 @@ def evaluate(config: Config) -> Chain:
 def _with_failures(step: State, *, job: str, result: str, status: str, again: State | None = None) -> Chain:
     """The job, the check that it completed, and an end for each way in which it did not.
 
-    A job that failed gives its description as the cause; one that could not be started gives the error.
-    A stopped job (by a person, a time limit, a lack of spot capacity) is no success, and no error either.
+    A stopped job (by a person, a time limit, a lack of spot capacity) may come as a result or as an error:
+    it is neither, and ends the run as what it is.
     """
-    kind = status.removesuffix("Status")
     for retry in _api_retries():
         step.add_retry(retry)
-    read = Chain(
-        [
-            Pass(
-                f"Read{job}Failure",
-                parameters={"Job": Expression("States.StringToJson($.Failure.Cause)")},
-                result_path="$.Failure",
-            ),
-            failed(
-                f"{job}Failed",
-                error=f"{job}Failed",
-                cause=f"{job} job {{}} failed: {{}}",
-                paths=(f"$.Failure.Job.{kind}Name", "$.Failure.Job.FailureReason"),
-            ),
-        ]
+    kind = status.removesuffix("Status")
+    stopped = failed(
+        f"{job}Stopped",
+        error=f"{job}Stopped",
+        cause=f"{job} job {{}} ended as {{}} before it was done.",
+        paths=(f"$.Failure.Job.{kind}Name", f"$.Failure.Job.{status}"),
     )
-    choices: list[tuple[Any, Any]] = []
-    if again:
-        internal = ChoiceRule.Or(
-            [
-                ChoiceRule.StringMatches("$.Failure.Cause", f"*{reason}*")
-                for reason in ("InternalServerError", "CapacityError")
-            ]
-        )
-        left = ChoiceRule.NumericLessThan("$.Attempt.Number", INTERNAL_ERRORS - 1)
-        choices.append((ChoiceRule.And([internal, left]), again))
-    choices.append((ChoiceRule.StringMatches("$.Failure.Cause", '*"FailureReason":*'), read))
+    step.add_catch(caught(_failure(job, status, stopped, again)))
+    incomplete = Pass(f"{job}Incomplete", parameters={"Job": Expression(result)}, result_path="$.Failure")
+    incomplete.next(stopped)
+    is_incomplete = ChoiceRule.Not(ChoiceRule.StringEquals(f"{result}.{status}", "Completed"))
+    return Chain([step, chosen(f"{job}Completed", [(is_incomplete, incomplete)])])
+
+
+def _failure(job: str, status: str, stopped: Fail, again: State | None) -> State:
+    """What an error of the task was: the job's end, with its description, or that it never began."""
+    kind = status.removesuffix("Status")
+    job_failed = failed(
+        f"{job}Failed",
+        error=f"{job}Failed",
+        cause=f"{job} job {{}} failed: {{}}",
+        paths=(f"$.Failure.Job.{kind}Name", "$.Failure.Job.FailureReason"),
+    )
+    ended = chosen(
+        f"{job}Ended",
+        [(ChoiceRule.StringEquals(f"$.Failure.Job.{status}", "Stopped"), stopped)],
+        default=job_failed,
+    )
+    read = Pass(
+        f"Read{job}Failure",
+        parameters={"Job": Expression("States.StringToJson($.Failure.Cause)")},
+        result_path="$.Failure",
+    )
+    read.next(ended)
     not_started = failed(
         f"{job}NotStarted",
         error=f"{job}NotStarted",
         cause=f"The {job.lower()} job could not be run: {{}}: {{}}",
         paths=("$.Failure.Error", "$.Failure.Cause"),
     )
-    step.add_catch(caught(chosen(f"{job}Failure", choices, default=not_started)))
-    return Chain([step, _completed(job, result, status)])
-
-
-def _completed(job: str, result: str, status: str) -> State:
-    """Chained: what comes next is the Choice's default, so the rule is the stopped job."""
-    kind = status.removesuffix("Status")
-    return chosen(
-        f"{job}Completed",
-        [
-            (
-                ChoiceRule.Not(ChoiceRule.StringEquals(f"{result}.{status}", "Completed")),
-                _stopped(job, f"{result}.{kind}Name", f"{result}.{status}"),
-            )
-        ],
-        default=None,
-    )
-
-
-def _stopped(job: str, name: str, status: str) -> Fail:
-    return failed(
-        f"{job}Stopped",
-        error=f"{job}Stopped",
-        cause=f"{job} job {{}} ended as {{}} before it was done.",
-        paths=(name, status),
-    )
+    choices = [(ChoiceRule.StringMatches("$.Failure.Cause", f'*"{status}":"*'), read)]
+    if again:
+        not_ours = is_any("$.Failure.Cause", ("*InternalServerError*", "*CapacityError*"))
+        left = ChoiceRule.NumericLessThan("$.Attempt.Number", INTERNAL_ERRORS - 1)
+        choices.insert(0, (ChoiceRule.And([not_ours, left]), again))
+    return chosen(f"{job}Failure", choices, default=not_started)
 
 
 def _api_retries() -> list[Retry]:

@@ -67,12 +67,15 @@ def caught(
     return Catch(error_equals=list(errors), result_path=path, next_step=next_step)
 
 
-def chosen(name: str, choices: list[tuple[Any, State | Chain]], *, default: State | Chain) -> Choice:
-    """A Choice state: the first rule that holds, or `default`."""
+def chosen(
+    name: str, choices: list[tuple[Any, State | Chain]], *, default: State | Chain | None = None
+) -> Choice:
+    """A Choice state: the first rule that holds, or `default`, or what it is chained with."""
     choice = Choice(name)
     for rule, next_step in choices:
         choice.add_choice(rule, next_step)
-    choice.default_choice(default)
+    if default is not None:
+        choice.default_choice(default)
     return choice
 
 

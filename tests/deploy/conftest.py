@@ -1,4 +1,4 @@
-"""The approval functions as Lambda loads them, and what they work with: moto, and a Step Functions of ours."""
+"""The approval functions as Lambda loads them, and what they work with: moto, and our own Step Functions."""
 
 import importlib
 import json
