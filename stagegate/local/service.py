@@ -43,6 +43,14 @@ class Aws(Protocol):
     ) -> dict[str, Any]: ...
 
 
+async def _nothing(
+    service: str, operation: str, parameters: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    raise AWSError(
+        "UnknownOperationException", f"Nothing beneath our own services answers {service}:{operation}."
+    )
+
+
 @dataclass(frozen=True, kw_only=True)
 class Announcement:
     """A service's own event (`source` "aws.sagemaker"), as EventBridge would receive it."""
@@ -66,10 +74,16 @@ class Runtime:
     """Where the server answers, for example "http://127.0.0.1:4566"."""
     account_id: str = "000000000000"
     region: str = "us-east-1"
+    beneath: Aws = _nothing
+    """Like `aws`, but past our own services: for one that adds to what moto does (`SNSMail.publish`)."""
+    smtp: str | None = None
+    """HOST:PORT of the mail server that mail goes to; None for the inbox in the data directory."""
+    max_jobs: int | None = None
+    """How many jobs run at once; None leaves it to what the machine has."""
     listeners: list[Callable[[Announcement], None]] = field(default_factory=list)
 
     def announce(self, announcement: Announcement) -> None:
-        """Tell every listener, at once and in this thread: EventBridge's rules, and a state that waits for a job.
+        """Tell every listener, at once and in this thread: EventBridge's rules, a state that waits for a job.
 
         A listener must only write to the store and wake something, so that the status change of the
         caller and what follows from it are committed together.
@@ -94,7 +108,7 @@ class Runtime:
 
 
 class Service:
-    """One AWS API, or a part of one. Operations may be plain or `async` methods; all run on the one event loop.
+    """One AWS API, or a part of one. Operations are plain or `async` methods; all run on the one event loop.
 
     A plain method must end within a few milliseconds; what blocks goes into `asyncio.to_thread`.
     """
@@ -113,7 +127,7 @@ class Service:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def spawn(self, work: Coroutine[Any, Any, Any], *, name: str) -> asyncio.Task[Any]:
-        """Run `work` beside the requests, for as long as the server runs. Its failure is logged, never lost."""
+        """Run `work` beside the requests, as long as the server runs. Its failure is logged, never lost."""
         task = asyncio.get_running_loop().create_task(work, name=name)
         self._tasks.add(task)
         task.add_done_callback(self._ended)
