@@ -1,0 +1,104 @@
+"""The local runtime as a process, for the tests that want it from outside."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+from botocore.config import Config
+
+ROOT = Path(__file__).parent.parent
+SETTINGS = {
+    "AWS_ACCESS_KEY_ID": "local",
+    "AWS_SECRET_ACCESS_KEY": "local",
+    "AWS_DEFAULT_REGION": "us-east-1",
+    "AWS_EC2_METADATA_DISABLED": "true",
+}
+
+
+class Local:
+    """The runtime in a process of its own, on a port and a data directory that outlive it."""
+
+    def __init__(self, data: Path) -> None:
+        self.data = data
+        with socket.socket() as taken:
+            taken.bind(("127.0.0.1", 0))
+            self.port = taken.getsockname()[1]
+        self.endpoint_url = f"http://127.0.0.1:{self.port}"
+        self.log = data.with_name(f"{data.name}.log")
+        self.process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return {**os.environ, **SETTINGS, "AWS_ENDPOINT_URL": self.endpoint_url}
+
+    def start(self) -> str:
+        """Start it and wait for the line that says it is ready; gives that line."""
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "stagegate.local", "--port", str(self.port), "--data", str(self.data)],
+                stdout=subprocess.PIPE,
+                stderr=log,
+                cwd=ROOT,
+                env={**os.environ, **SETTINGS},
+            )
+        assert self.process.stdout is not None
+        line = self.process.stdout.readline().decode()
+        assert line, f"the runtime did not start:\n{self.log.read_text()}"
+        return line
+
+    def kill(self) -> None:
+        """As the power does: no chance to write or to say goodbye."""
+        self._end(signal.SIGKILL)
+
+    def stop(self) -> int:
+        """As a user does; gives the exit status."""
+        return self._end(signal.SIGTERM)
+
+    def restart(self) -> None:
+        """On the same port and data; killed before, where it still runs."""
+        self.kill()
+        self.start()
+
+    def client(self, service: str, **settings: Any) -> Any:
+        return boto3.client(
+            service,
+            endpoint_url=self.endpoint_url,
+            region_name="us-east-1",
+            aws_access_key_id="local",
+            aws_secret_access_key="local",
+            config=Config(retries={"total_max_attempts": 1}, **settings),
+        )
+
+    def get(self, path: str) -> bytes:
+        with urllib.request.urlopen(f"{self.endpoint_url}{path}", timeout=10) as response:  # noqa: S310
+            return response.read()
+
+    def _end(self, number: signal.Signals) -> int:
+        process, self.process = self.process, None
+        if process is None:
+            return 0
+        process.send_signal(number)
+        try:
+            return process.wait(timeout=60)
+        finally:
+            process.kill()
+            process.stdout.close()
+
+
+@pytest.fixture
+def local(tmp_path: Path) -> Iterator[Local]:
+    """The local runtime on a free port with a data directory of its own; stopped at the end of the test."""
+    runtime = Local(tmp_path / "data")
+    runtime.start()
+    try:
+        yield runtime
+    finally:
+        runtime.stop()
