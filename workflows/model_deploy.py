@@ -162,7 +162,7 @@ def human_approval(config: Config, *, then: Step) -> Chain:
     rejected = failed(
         "ProductionRejected",
         error="ProductionRejected",
-        cause="{} rejected the release to production: {} Production was not touched; staging serves {}.",
+        cause="{} rejected the release to production ({}). Production was not touched; staging serves {}.",
         paths=("$.Approval.decided_by", "$.Approval.comment", "$.Package.ModelPackageArn"),
     )
     return Chain([request, chosen("Decision", [(is_approved(), then)], default=rejected)])

@@ -1,0 +1,234 @@
+"""model-build, every way through it, on the real engine."""
+
+from pathlib import Path
+
+import pytest
+
+from stagegate.local.service import AWSError
+from tests.workflows.simulation import EVALUATION, PACKAGE, REJECTED, RUN, Cloud, Ended, execute
+
+FAILURE = "AlgorithmError: the loss is no number"
+
+
+async def build(folder: Path, cloud: Cloud, **given: object) -> Ended:
+    return await execute(folder, "model-build", cloud, RUN | given)
+
+
+async def test_a_model_that_is_good_enough_is_registered_and_approved(tmp_path: Path) -> None:
+    cloud = Cloud()
+
+    ended = await build(tmp_path, cloud)
+
+    assert (ended.status, ended.cause) == ("SUCCEEDED", "")
+    assert ended.states == [
+        *("Defaults", "Settings", "Options", "Preprocess", "PreprocessingCompleted"),
+        *("Train", "TrainingCompleted", "Evaluate", "EvaluationCompleted", "ReadEvaluation", "Metrics"),
+        *("AccuracyGate", "Register", "RequestApproval", "Decision", "Approve"),
+    ]
+    (update,) = cloud.of("UpdateModelPackage")
+    assert update == {
+        "ModelPackageArn": PACKAGE,
+        "ModelApprovalStatus": "Approved",
+        "ApprovalDescription": "Approved by Anna at 2026-11-23T08:00:00Z: good",
+    }
+
+
+async def test_the_jobs_get_the_input_over_the_defaults(tmp_path: Path) -> None:
+    cloud = Cloud()
+
+    await build(tmp_path, cloud)
+
+    preprocess, evaluate = cloud.of("CreateProcessingJob")
+    assert preprocess["ProcessingJobName"] == "r-20261123-071500-1a2b-preprocess-0-0"
+    arguments = preprocess["AppSpecification"]["ContainerArguments"]
+    assert arguments[4:] == [
+        *("--image-size", "32", "--validation-fraction", "0.1", "--test-fraction", "0.2", "--seed", "0")
+    ]
+    (train,) = cloud.of("CreateTrainingJob")
+    assert train["TrainingJobName"] == "r-20261123-071500-1a2b-train-0-0-0"
+    assert train["HyperParameters"] == {
+        "epochs": "1",
+        "sagemaker_program": "training/train.py",
+        "sagemaker_submit_directory": "s3://assets/code/0123456789abcdef/sourcedir.tar.gz",
+    }
+    assert train["EnableManagedSpotTraining"] is True
+    assert train["CheckpointConfig"] == {
+        "LocalPath": "/opt/ml/checkpoints",
+        "S3Uri": "s3://data/runs/r-20261123-071500-1a2b/checkpoints",
+    }
+    assert evaluate["ProcessingInputs"][0]["S3Input"]["S3Uri"] == "s3://assets/code/0123456789abcdef/source/"
+
+
+async def test_the_package_says_where_it_comes_from(tmp_path: Path) -> None:
+    cloud = Cloud()
+
+    await build(tmp_path, cloud)
+
+    (package,) = cloud.of("CreateModelPackage")
+    properties = dict(package["CustomerMetadataProperties"])
+    assert properties.pop("ExecutionArn").startswith("arn:aws:states:us-east-1:000000000000:execution:")
+    assert properties == {
+        "RunId": RUN["RunId"],
+        "CodeUri": RUN["CodeUri"],
+        "Commit": "3f1c2d",
+        "DatasetUri": RUN["DatasetUri"],
+        "DatasetSha256": "ab" * 32,
+        "TrainingJobName": "r-20261123-071500-1a2b-train-0-0-0",
+        "Accuracy": "0.87",
+        "AccuracyThreshold": "0.6",
+    }
+    assert package["ModelApprovalStatus"] == "PendingManualApproval"
+
+
+async def test_a_model_below_the_threshold_is_not_registered(tmp_path: Path) -> None:
+    cloud = Cloud()
+
+    ended = await build(tmp_path, cloud, AccuracyThreshold=0.999)
+
+    assert (ended.status, ended.error) == ("FAILED", "AccuracyBelowThreshold")
+    assert ended.cause == (
+        "The accuracy 0.87 of training job r-20261123-071500-1a2b-train-0-0-0 is below the threshold 0.999. "
+        "Nothing was registered."
+    )
+    assert cloud.of("CreateModelPackage") == []
+
+
+async def test_a_rejected_model_ends_the_run(tmp_path: Path) -> None:
+    cloud = Cloud(decisions=[REJECTED])
+
+    ended = await build(tmp_path, cloud)
+
+    assert (ended.error, ended.cause) == (
+        "ModelRejected",
+        f"Model package {PACKAGE} was rejected by Anna: too many streets in the sea",
+    )
+    assert cloud.of("UpdateModelPackage")[0]["ModelApprovalStatus"] == "Rejected"
+
+
+async def test_silence_rejects(tmp_path: Path) -> None:
+    cloud = Cloud(decisions=[None])
+
+    ended = await build(tmp_path, cloud, ApprovalTimeoutSeconds=1)
+
+    assert (ended.error, ended.cause) == (
+        "ApprovalTimedOut",
+        f"Nobody decided about model package {PACKAGE} within 1 seconds. It is rejected.",
+    )
+    assert cloud.of("UpdateModelPackage")[0]["ModelApprovalStatus"] == "Rejected"
+
+
+@pytest.mark.parametrize(
+    ("answers", "error", "cause"),
+    [
+        (
+            {"ProcessingJob": [{"ProcessingJobStatus": "Failed", "FailureReason": FAILURE}]},
+            "PreprocessingFailed",
+            f"Preprocessing job r-20261123-071500-1a2b-preprocess-0-0 failed: {FAILURE}",
+        ),
+        (
+            {"TrainingJob": [{"TrainingJobStatus": "Failed", "FailureReason": FAILURE}]},
+            "TrainingFailed",
+            f"Training job r-20261123-071500-1a2b-train-0-0-0 failed: {FAILURE}",
+        ),
+        (
+            {"ProcessingJob": [{}, {"ProcessingJobStatus": "Failed", "FailureReason": FAILURE}]},
+            "EvaluationFailed",
+            f"Evaluation job r-20261123-071500-1a2b-evaluate-0-0 failed: {FAILURE}",
+        ),
+        (
+            {"TrainingJob": [{"TrainingJobStatus": "Stopped"}]},
+            "TrainingStopped",
+            "Training job r-20261123-071500-1a2b-train-0-0-0 ended as Stopped before it was done.",
+        ),
+        (
+            {"ProcessingJob": [{"ProcessingJobStatus": "Stopped"}]},
+            "PreprocessingStopped",
+            "Preprocessing job r-20261123-071500-1a2b-preprocess-0-0 ended as Stopped before it was done.",
+        ),
+    ],
+    ids=lambda value: value if isinstance(value, str) and " " not in value else "",
+)
+async def test_a_job_that_does_not_complete_ends_the_run(
+    tmp_path: Path, answers: dict[str, object], error: str, cause: str
+) -> None:
+    ended = await build(tmp_path, Cloud(answers=answers))
+
+    assert (ended.status, ended.error, ended.cause) == ("FAILED", error, cause)
+
+
+async def test_an_internal_error_is_tried_again_under_a_fresh_name(tmp_path: Path) -> None:
+    failed = {"TrainingJobStatus": "Failed", "FailureReason": "InternalServerError: please try again"}
+    cloud = Cloud(answers={"TrainingJob": [failed, failed]})
+
+    ended = await build(tmp_path, cloud)
+
+    assert ended.status == "SUCCEEDED"
+    names = [request["TrainingJobName"].partition("-train-")[2] for request in cloud.of("CreateTrainingJob")]
+    assert names == ["0-0-0", "1-0-0", "2-0-0"]
+
+
+async def test_internal_errors_without_end_end_the_run(tmp_path: Path) -> None:
+    failed = {"TrainingJobStatus": "Failed", "FailureReason": "InternalServerError: please try again"}
+    cloud = Cloud(answers={"TrainingJob": [failed] * 5})
+
+    ended = await build(tmp_path, cloud)
+
+    assert ended.error == "TrainingFailed"
+    assert len(cloud.of("CreateTrainingJob")) == 3
+
+
+async def test_a_throttled_job_is_tried_again_under_a_fresh_name(tmp_path: Path) -> None:
+    throttled = AWSError("ThrottlingException", "Rate exceeded")
+    cloud = Cloud(answers={"CreateTrainingJob": [throttled]})
+
+    ended = await build(tmp_path, cloud)
+
+    assert ended.status == "SUCCEEDED"
+    names = [request["TrainingJobName"].partition("-train-")[2] for request in cloud.of("CreateTrainingJob")]
+    assert names == ["0-0-0", "0-0-1"]
+
+
+async def test_an_evaluation_that_cannot_be_read_ends_the_run(tmp_path: Path) -> None:
+    missing = AWSError("NoSuchKey", "The specified key does not exist.", status=404)
+
+    ended = await build(tmp_path, Cloud(answers={"GetObject": [missing]}))
+
+    assert ended.error == "EvaluationUnreadable"
+    assert "The evaluation job left no readable evaluation.json: S3.NoSuchKeyException" in ended.cause
+
+
+async def test_a_registry_that_refuses_ends_the_run(tmp_path: Path) -> None:
+    refused = AWSError("ValidationException", "no such group")
+
+    registering = await build(tmp_path / "1", Cloud(answers={"CreateModelPackage": [refused]}))
+    deciding = await build(tmp_path / "2", Cloud(answers={"UpdateModelPackage": [refused]}))
+
+    assert (registering.error, deciding.error) == ("RegistrationFailed", "DecisionNotRecorded")
+    assert "no such group" in registering.cause
+    assert f"Model package {PACKAGE} could not be set to Approved" in deciding.cause
+
+
+async def test_a_function_that_fails_asks_nobody(tmp_path: Path) -> None:
+    failed = {
+        "FunctionError": "Unhandled",
+        "Payload": b'{"errorType": "KeyError", "errorMessage": "APPROVAL_TABLE"}',
+    }
+
+    ended = await build(tmp_path, Cloud(answers={"Invoke": [failed]}, decisions=[None]))
+
+    assert ended.error == "RequestApprovalFailed"
+    assert ended.cause.startswith("Nobody could be asked for approval: KeyError: ")
+    assert ended.cause.endswith("The model package stays PendingManualApproval.")
+
+
+def test_the_simulated_evaluation_is_shaped_like_ours() -> None:
+    import numpy as np
+
+    from evaluation.metrics import evaluation
+
+    real = evaluation(np.array([[9, 1], [0, 10]]), ("sea", "street"))
+
+    assert set(EVALUATION) - {"dataset"} <= set(real)
+    metrics = real["multiclass_classification_metrics"]
+    assert metrics["accuracy"]["value"] == 0.95
+    assert metrics["confusion_matrix"] == EVALUATION["multiclass_classification_metrics"]["confusion_matrix"]

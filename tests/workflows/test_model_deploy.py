@@ -1,0 +1,296 @@
+"""model-deploy, every way through it, on the real engine."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from stagegate.local.service import AWSError
+from tests.workflows.conftest import ROOT
+from tests.workflows.simulation import PACKAGE, REJECTED, Cloud, Ended, absent, execute, stacks
+
+DONE, UNDER_WAY = "UPDATE_COMPLETE", "UPDATE_IN_PROGRESS"
+NOTHING_TO_DO = AWSError("ValidationError", "No updates are to be performed.")
+EVENTS = {
+    "StackEvents": [
+        {
+            "StackId": "s",
+            "EventId": "e",
+            "StackName": "x",
+            "Timestamp": "2026-11-23T08:00:00Z",
+            "ResourceStatus": status,
+            "ResourceStatusReason": reason,
+        }
+        for status, reason in [("UPDATE_FAILED", "no capacity"), ("UPDATE_COMPLETE", "fine")]
+    ]
+}
+FAILED_SUMMARY = {"Body": json.dumps({"text": "2 of 3 passed; test_latency: too slow."}).encode()}
+NO_REPORT = AWSError("NoSuchKey", "The specified key does not exist.", status=404)
+
+
+async def deploy(folder: Path, cloud: Cloud, **given: object) -> Ended:
+    return await execute(folder, "model-deploy", cloud, {"ModelPackageArn": PACKAGE} | given)
+
+
+async def test_an_approved_package_goes_to_staging_and_after_a_yes_to_production(tmp_path: Path) -> None:
+    cloud = Cloud(answers={"DescribeStacks": stacks(absent("staging"), DONE, absent("production"), DONE)})
+
+    ended = await deploy(tmp_path, cloud)
+
+    assert (ended.status, ended.cause) == ("SUCCEEDED", "")
+    assert ended.states == [
+        *("DescribePackage", "ApprovedOnly", "Locate", "Settings", "ReadEvaluation"),
+        *("StagingParameters", "FindStaging", "StagingAbsent", "CreateStaging"),
+        *("StagingDeploying", "WatchStaging", "StagingDeployed", "TestStaging", "ReadStagingReport"),
+        *("RequestProductionApproval", "Decision"),
+        *("ProductionParameters", "FindProduction", "ProductionAbsent", "CreateProduction"),
+        *("ProductionDeploying", "WatchProduction", "ProductionDeployed"),
+        *("TestProduction", "ReadProductionReport", "Released"),
+    ]
+
+
+async def test_production_gets_the_template_and_the_package_that_staging_had(tmp_path: Path) -> None:
+    cloud = Cloud(answers={"DescribeStacks": stacks(absent("staging"), DONE, DONE, DONE)})
+
+    await deploy(tmp_path, cloud)
+
+    (staging,), (production,) = cloud.of("CreateStack"), cloud.of("UpdateStack")
+    assert staging["StackName"] == "stagegate-staging"
+    assert production["StackName"] == "stagegate-production"
+    assert staging["TemplateURL"] == production["TemplateURL"]
+    assert staging["TemplateURL"].endswith("/code/0123456789abcdef/deploy/endpoint.yaml")
+    for stage, request in (("staging", staging), ("production", production)):
+        given = json.loads((ROOT / "deploy" / f"{stage}.json").read_text())
+        assert _values(request["Parameters"]) == _values(given) | {
+            "Project": "stagegate",
+            "ModelPackageName": PACKAGE,
+            "ExecutionRoleArn": "the-EndpointRoleArn",
+            "DataBucket": "data",
+        }
+
+
+def _values(parameters: list[dict[str, str]]) -> dict[str, str]:
+    return {parameter["ParameterKey"]: parameter["ParameterValue"] for parameter in parameters}
+
+
+async def test_the_tests_are_told_what_to_test(tmp_path: Path) -> None:
+    cloud = Cloud()
+
+    await deploy(tmp_path, cloud)
+
+    staging, production = cloud.of("StartBuild")
+    assert staging["sourceLocationOverride"] == "assets/code/0123456789abcdef/deploy.zip"
+    environment = {entry["name"]: entry["value"] for entry in production["environmentVariablesOverride"]}
+    assert environment == {
+        "STAGE": "production",
+        "ENDPOINT_NAME": "stagegate-production",
+        "MODEL_PACKAGE_ARN": PACKAGE,
+        "TEST_DATA_URI": "s3://data/runs/r-20261123-071500-1a2b/preprocessed/test",
+        "REGISTERED_ACCURACY": "0.87",
+    }
+    assert production["artifactsOverride"]["name"] == "production"
+    assert production["artifactsOverride"]["path"].startswith("runs/r-20261123-071500-1a2b/tests/")
+
+
+async def test_the_person_is_shown_the_tests(tmp_path: Path) -> None:
+    cloud = Cloud()
+
+    await deploy(tmp_path, cloud)
+
+    (request,) = cloud.of("Invoke")
+    payload = json.loads(request["Payload"])
+    assert payload["Kind"] == "production"
+    assert payload["TestReport"]["text"] == "3 of 3 passed."
+    assert payload["Accuracy"] == 0.87
+    assert payload["AccuracyThreshold"] == 0.6
+
+
+async def test_nothing_to_update_is_a_success(tmp_path: Path) -> None:
+    cloud = Cloud(answers={"UpdateStack": [NOTHING_TO_DO, NOTHING_TO_DO]})
+
+    ended = await deploy(tmp_path, cloud)
+
+    assert ended.status == "SUCCEEDED"
+    assert "StagingDeploying" not in ended.states
+
+
+async def test_a_stack_that_was_never_whole_is_made_anew(tmp_path: Path) -> None:
+    answers = stacks("ROLLBACK_COMPLETE", "DELETE_IN_PROGRESS", absent("staging"), "CREATE_IN_PROGRESS")
+    cloud = Cloud(answers={"DescribeStacks": [*answers, *stacks("CREATE_COMPLETE", DONE, DONE)]})
+
+    ended = await deploy(tmp_path, cloud)
+
+    assert ended.status == "SUCCEEDED"
+    assert [request["StackName"] for request in cloud.of("DeleteStack")] == ["stagegate-staging"]
+    assert [request["StackName"] for request in cloud.of("CreateStack")] == ["stagegate-staging"]
+
+
+async def test_a_stack_that_is_under_way_is_waited_for(tmp_path: Path) -> None:
+    cloud = Cloud(answers={"DescribeStacks": stacks(UNDER_WAY, UNDER_WAY, DONE, UNDER_WAY, DONE, DONE, DONE)})
+
+    ended = await deploy(tmp_path, cloud)
+
+    assert ended.status == "SUCCEEDED"
+    assert ended.states.count("StagingBusy") == 2
+    assert ended.states.count("WatchStaging") == 2
+
+
+async def test_a_package_that_is_not_approved_is_not_deployed(tmp_path: Path) -> None:
+    cloud = Cloud(answers={"DescribeModelPackage": {"ModelApprovalStatus": "PendingManualApproval"}})
+
+    ended = await deploy(tmp_path, cloud)
+
+    assert (ended.error, ended.cause) == (
+        "PackageNotApproved",
+        f"Model package {PACKAGE} is PendingManualApproval, and only an approved one is deployed. "
+        "Nothing was deployed.",
+    )
+
+
+async def test_a_rejected_release_leaves_production_alone(tmp_path: Path) -> None:
+    cloud = Cloud(decisions=[REJECTED])
+
+    ended = await deploy(tmp_path, cloud)
+
+    assert (ended.error, ended.cause) == (
+        "ProductionRejected",
+        "Anna rejected the release to production: too many streets in the sea Production was not touched; "
+        f"staging serves {PACKAGE}.",
+    )
+    assert len(cloud.of("StartBuild")) == 1
+
+
+async def test_silence_leaves_production_alone(tmp_path: Path) -> None:
+    ended = await deploy(tmp_path, Cloud(decisions=[None]), ApprovalTimeoutSeconds=1)
+
+    assert (ended.error, ended.cause) == (
+        "ApprovalTimedOut",
+        f"Nobody decided within 1 seconds. Production was not touched; staging serves {PACKAGE}.",
+    )
+
+
+REASONS = '{"NotCreated":[],"NotUpdated":["no capacity"]}'
+
+
+@pytest.mark.parametrize(
+    ("statuses", "error", "cause"),
+    [
+        (
+            [DONE, "UPDATE_ROLLBACK_COMPLETE"],
+            "StagingDeploymentFailed",
+            f"The staging stack ended as UPDATE_ROLLBACK_COMPLETE: {REASONS} Production was not touched.",
+        ),
+        (
+            [DONE, DONE, DONE, "UPDATE_ROLLBACK_COMPLETE"],
+            "ProductionDeploymentFailed",
+            f"The production stack ended as UPDATE_ROLLBACK_COMPLETE: {REASONS} "
+            "CloudFormation put back what production served before.",
+        ),
+        (
+            [DONE, DONE, absent("production"), "ROLLBACK_COMPLETE"],
+            "ProductionDeploymentFailed",
+            f"The production stack ended as ROLLBACK_COMPLETE: {REASONS} "
+            "There was no production endpoint, and there is none.",
+        ),
+        (
+            [DONE, DONE, DONE, "UPDATE_ROLLBACK_FAILED"],
+            "ProductionDeploymentFailed",
+            f"The production stack ended as UPDATE_ROLLBACK_FAILED: {REASONS} "
+            "Production may be broken: look at its stack.",
+        ),
+    ],
+)
+async def test_a_stack_that_is_not_deployed_says_why_and_what_production_is(
+    tmp_path: Path, statuses: list[Any], error: str, cause: str
+) -> None:
+    cloud = Cloud(answers={"DescribeStacks": stacks(*statuses), "DescribeStackEvents": EVENTS})
+
+    ended = await deploy(tmp_path, cloud)
+
+    assert (ended.status, ended.error, ended.cause) == ("FAILED", error, cause)
+
+
+async def test_failed_tests_in_staging_leave_production_alone(tmp_path: Path) -> None:
+    def content(request: dict[str, Any]) -> dict[str, Any]:
+        return FAILED_SUMMARY if request["Key"].endswith("summary.json") else {}
+
+    cloud = Cloud(answers={"Build": ["FAILED"], "GetObject": content})
+
+    ended = await deploy(tmp_path, cloud)
+
+    assert (ended.error, ended.cause) == (
+        "StagingTestsFailed",
+        "The endpoint tests of staging failed: 2 of 3 passed; test_latency: too slow. "
+        "Production was not touched.",
+    )
+
+
+async def test_failed_tests_in_production_say_what_it_serves_and_served(tmp_path: Path) -> None:
+    def content(request: dict[str, Any]) -> dict[str, Any]:
+        return FAILED_SUMMARY if request["Key"].endswith("production/summary.json") else {}
+
+    cloud = Cloud(answers={"Build": ["SUCCEEDED", "FAILED"], "GetObject": content})
+
+    ended = await deploy(tmp_path, cloud)
+
+    assert (ended.error, ended.cause) == (
+        "ProductionTestsFailed",
+        "The endpoint tests of production failed: 2 of 3 passed; test_latency: too slow. "
+        f'Production serves {PACKAGE}, which is not proven; before, it served ["arn:before"].',
+    )
+
+
+@pytest.mark.parametrize(
+    ("builds", "stage"), [(["FAILED"], "staging"), (["SUCCEEDED", "FAULT"], "production")]
+)
+async def test_tests_without_a_report_are_no_success(tmp_path: Path, builds: list[str], stage: str) -> None:
+    def content(request: dict[str, Any]) -> Any:
+        return NO_REPORT if request["Key"].endswith(f"{stage}/summary.json") else {}
+
+    ended = await deploy(tmp_path, Cloud(answers={"Build": builds, "GetObject": content}))
+
+    assert ended.error == f"{stage.capitalize()}TestsBroken"
+    assert ended.cause.startswith(f"The endpoint tests of {stage} left no report: States.TaskFailed: ")
+
+
+async def test_a_passed_build_without_a_report_is_no_success(tmp_path: Path) -> None:
+    def content(request: dict[str, Any]) -> Any:
+        return NO_REPORT if request["Key"].endswith("summary.json") else {}
+
+    ended = await deploy(tmp_path, Cloud(answers={"GetObject": content}))
+
+    assert ended.error == "StagingTestsBroken"
+
+
+REFUSED = AWSError("AccessDenied", "not allowed", status=403)
+
+
+@pytest.mark.parametrize(
+    ("answers", "error"),
+    [
+        ({"DescribeModelPackage": [REFUSED]}, "PackageUnreadable"),
+        ({"GetObject": [REFUSED]}, "EvaluationUnreadable"),
+        ({"GetObject": [{}, REFUSED]}, "StagingDeploymentFailed"),
+        ({"DescribeStacks": [REFUSED]}, "StagingDeploymentFailed"),
+        ({"DescribeStacks": stacks(absent("x")), "CreateStack": [REFUSED]}, "StagingDeploymentFailed"),
+        ({"UpdateStack": [REFUSED]}, "StagingDeploymentFailed"),
+        ({"UpdateStack": [{}, REFUSED]}, "ProductionDeploymentFailed"),
+        ({"DescribeStacks": stacks("ROLLBACK_FAILED"), "DeleteStack": [REFUSED]}, "StagingDeploymentFailed"),
+        ({"DescribeStacks": stacks(DONE, REFUSED)}, "StagingDeploymentUnknown"),
+        (
+            {"DescribeStacks": stacks(DONE, "UPDATE_ROLLBACK_FAILED"), "DescribeStackEvents": [REFUSED]},
+            "StagingDeploymentUnknown",
+        ),
+        ({"DescribeStacks": stacks(DONE, DONE, DONE, REFUSED)}, "ProductionDeploymentUnknown"),
+        ({"StartBuild": [REFUSED], "GetObject": [{}, {}, REFUSED]}, "StagingTestsBroken"),
+        ({"Invoke": [REFUSED]}, "RequestProductionApprovalFailed"),
+    ],
+)
+async def test_a_service_that_refuses_ends_the_release_with_its_words(
+    tmp_path: Path, answers: dict[str, Any], error: str
+) -> None:
+    ended = await deploy(tmp_path, Cloud(answers=answers, decisions=[]))
+
+    assert (ended.status, ended.error) == ("FAILED", error)
+    assert "not allowed" in ended.cause
