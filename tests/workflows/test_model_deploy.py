@@ -155,7 +155,7 @@ async def test_a_rejected_release_leaves_production_alone(tmp_path: Path) -> Non
 
     assert (ended.error, ended.cause) == (
         "ProductionRejected",
-        "Anna rejected the release to production: too many streets in the sea Production was not touched; "
+        "Anna rejected the release to production (too many streets in the sea). Production was not touched; "
         f"staging serves {PACKAGE}.",
     )
     assert len(cloud.of("StartBuild")) == 1
@@ -263,6 +263,7 @@ async def test_a_passed_build_without_a_report_is_no_success(tmp_path: Path) -> 
     assert ended.error == "StagingTestsBroken"
 
 
+BROKEN = {"FunctionError": "Unhandled", "Payload": b'{"errorType": "E", "errorMessage": "not allowed"}'}
 REFUSED = AWSError("AccessDenied", "not allowed", status=403)
 
 
@@ -284,13 +285,13 @@ REFUSED = AWSError("AccessDenied", "not allowed", status=403)
         ),
         ({"DescribeStacks": stacks(DONE, DONE, DONE, REFUSED)}, "ProductionDeploymentUnknown"),
         ({"StartBuild": [REFUSED], "GetObject": [{}, {}, REFUSED]}, "StagingTestsBroken"),
-        ({"Invoke": [REFUSED]}, "RequestProductionApprovalFailed"),
+        ({"Invoke": [BROKEN]}, "RequestProductionApprovalFailed"),
     ],
 )
 async def test_a_service_that_refuses_ends_the_release_with_its_words(
     tmp_path: Path, answers: dict[str, Any], error: str
 ) -> None:
-    ended = await deploy(tmp_path, Cloud(answers=answers, decisions=[]))
+    ended = await deploy(tmp_path, Cloud(answers=answers, decisions=[None]))
 
     assert (ended.status, ended.error) == ("FAILED", error)
     assert "not allowed" in ended.cause
