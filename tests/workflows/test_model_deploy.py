@@ -291,7 +291,9 @@ REFUSED = AWSError("AccessDenied", "not allowed", status=403)
 async def test_a_service_that_refuses_ends_the_release_with_its_words(
     tmp_path: Path, answers: dict[str, Any], error: str
 ) -> None:
-    ended = await deploy(tmp_path, Cloud(answers=answers, decisions=[None]))
+    cloud = Cloud(answers=answers, decisions=[None] if "Invoke" in answers else [])
+
+    ended = await deploy(tmp_path, cloud)
 
     assert (ended.status, ended.error) == ("FAILED", error)
     assert "not allowed" in ended.cause
