@@ -12,6 +12,9 @@ from stagegate.local.store import Store
 
 NAME = r"[a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}"
 TAGS = "sagemaker/tags"
+MODEL = "sagemaker/model"
+CONFIG = "sagemaker/endpoint-config"
+ENDPOINT = "sagemaker/endpoint"
 
 Document = dict[str, Any]
 

@@ -1,0 +1,185 @@
+"""The processes of an endpoint config, from its document in the store: started together, ended together."""
+
+import asyncio
+import shutil
+import uuid
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+from stagegate.local.sagemaker import model_data
+from stagegate.local.sagemaker.log_stream import LogStream
+from stagegate.local.sagemaker.model_process import ModelProcess, Unhealthy
+from stagegate.local.sagemaker.resources import CONFIG, MODEL, Document, invalid
+from stagegate.local.sagemaker.routing import Fleet
+from stagegate.local.service import Runtime
+
+_STARTUP_SECONDS = 480  # for a model to load, where ContainerStartupHealthCheckTimeoutInSeconds says nothing
+
+
+class Failed(Exception):
+    """A fleet that did not come up; the text is the endpoint's FailureReason."""
+
+
+def plan(runtime: Runtime, config_name: str) -> Document:
+    """What a fleet of this config runs, whole: later changes of the config or its models do not touch it."""
+    config = runtime.store.get(CONFIG, config_name)
+    if config is None:
+        arn = runtime.arn("sagemaker", f"endpoint-config/{config_name}")
+        raise invalid(f'Could not find endpoint configuration "{arn}".')
+    variants = []
+    for variant in config["ProductionVariants"]:
+        model = runtime.store.get(MODEL, variant["ModelName"])
+        if model is None:
+            arn = runtime.arn("sagemaker", f"model/{variant['ModelName']}")
+            raise invalid(f'Could not find model "{arn}".')
+        variants.append(
+            {
+                "Variant": variant,
+                "Container": model["Resolved"],
+                "InstanceId": f"i-{uuid.uuid4().hex[:17]}",
+                "Weight": variant["InitialVariantWeight"],
+                "InstanceCount": variant["InitialInstanceCount"],
+                "ResolutionTime": datetime.now(UTC),
+            }
+        )
+    return {
+        "EndpointConfigName": config_name,
+        "DataCaptureConfig": config.get("DataCaptureConfig"),
+        "Variants": variants,
+    }
+
+
+def with_properties_of(current: Document, planned: Document, *, excluded: set[str]) -> Document:
+    """`planned` with the weights, instance counts and data capture that `current` has come to."""
+    known = {entry["Variant"]["VariantName"]: entry for entry in current["Variants"]}
+    variants = []
+    for entry in planned["Variants"]:
+        kept = known.get(entry["Variant"]["VariantName"], entry)
+        weight = entry if "DesiredWeight" in excluded else kept
+        count = entry if "DesiredInstanceCount" in excluded else kept
+        variants.append({**entry, "Weight": weight["Weight"], "InstanceCount": count["InstanceCount"]})
+    capture = planned if "DataCaptureConfig" in excluded else current
+    return {**planned, "Variants": variants, "DataCaptureConfig": capture["DataCaptureConfig"]}
+
+
+def weights(planned: Document) -> dict[str, float]:
+    return {entry["Variant"]["VariantName"]: entry["Weight"] for entry in planned["Variants"]}
+
+
+def fleet(runtime: Runtime, endpoint: str, planned: Document) -> Fleet:
+    """The fleet, with nothing running yet."""
+    return Fleet(
+        variants={
+            entry["Variant"]["VariantName"]: _process(runtime, endpoint, entry)
+            for entry in planned["Variants"]
+        },
+        weights=weights(planned),
+        data_capture=planned["DataCaptureConfig"],
+    )
+
+
+async def start(runtime: Runtime, endpoint: str, planned: Document, fleet: Fleet) -> None:
+    """Return when each variant is healthy; else end all of them and raise `Failed`."""
+    starts = [
+        asyncio.create_task(_start(runtime, endpoint, entry, fleet.variants[entry["Variant"]["VariantName"]]))
+        for entry in planned["Variants"]
+    ]
+    try:
+        await asyncio.gather(*starts)
+    except BaseException:
+        for task in starts:
+            task.cancel()
+        await asyncio.gather(*starts, return_exceptions=True)
+        await stop(runtime, endpoint, planned, fleet)
+        raise
+
+
+async def resume(runtime: Runtime, endpoint: str, planned: Document, fleet: Fleet) -> None:
+    """Bring back what was in service when the server ended; it takes requests as soon as it is healthy."""
+    for entry in planned["Variants"]:
+        await model_data.fetch(runtime.aws, entry["Container"], _folder(runtime, endpoint, entry) / "model")
+        fleet.variants[entry["Variant"]["VariantName"]].resume()
+
+
+async def end(fleet: Fleet) -> None:
+    """End the processes; their files stay, for the next start."""
+    await asyncio.gather(*(process.stop() for process in fleet.variants.values()))
+
+
+async def stop(runtime: Runtime, endpoint: str, planned: Document, fleet: Fleet) -> None:
+    """End the processes once they have answered what they were asked, and remove their files."""
+    try:
+        await asyncio.gather(*(process.drain() for process in fleet.variants.values()))
+    finally:
+        await end(fleet)
+    for entry in planned["Variants"]:
+        await asyncio.to_thread(shutil.rmtree, _folder(runtime, endpoint, entry), ignore_errors=True)
+
+
+async def sweep(runtime: Runtime, endpoints: Sequence[Document]) -> None:
+    """Remove the files of fleets that were on their way out when the server was killed."""
+    wanted = {
+        _folder(runtime, endpoint["EndpointName"], entry)
+        for endpoint in endpoints
+        for planned in (endpoint["Fleet"], endpoint.get("Pending", {}).get("Fleet"))
+        for entry in (planned or {"Variants": ()})["Variants"]
+    }
+    for folder in set((runtime.data / "endpoints").glob("*/*/*")) - wanted:
+        await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
+
+
+def endpoint_folder(runtime: Runtime, endpoint: str) -> Path:
+    return runtime.data / "endpoints" / endpoint
+
+
+def log_group(endpoint: str) -> str:
+    return f"/aws/sagemaker/Endpoints/{endpoint}"
+
+
+async def _start(runtime: Runtime, endpoint: str, entry: Document, process: ModelProcess) -> None:
+    variant = entry["Variant"]
+    try:
+        await model_data.fetch(runtime.aws, entry["Container"], _folder(runtime, endpoint, entry) / "model")
+    except model_data.Unavailable as error:
+        raise Failed(
+            f"Failed to download model data for production variant {variant['VariantName']} ({error}). "
+            "Please ensure that there is an object located at the URL and that the role passed to "
+            "CreateModel has permissions to download the model."
+        ) from error
+    try:
+        await process.start(
+            seconds=variant.get("ContainerStartupHealthCheckTimeoutInSeconds", _STARTUP_SECONDS)
+        )
+    except Unhealthy as error:
+        raise Failed(
+            f"The primary container for production variant {variant['VariantName']} did not pass the ping "
+            "health check. Please check CloudWatch logs for this endpoint."
+        ) from error
+
+
+def _process(runtime: Runtime, endpoint: str, entry: Document) -> ModelProcess:
+    name = entry["Variant"]["VariantName"]
+    model_dir = _folder(runtime, endpoint, entry) / "model"
+    return ModelProcess(
+        name=name,
+        model_dir=model_dir,
+        environment={
+            **runtime.environment(),
+            "SAGEMAKER_REGION": runtime.region,
+            "SAGEMAKER_PROGRAM": "inference.py",
+            **_given(entry["Container"].get("Environment", {})),
+            "SAGEMAKER_SUBMIT_DIRECTORY": str(model_dir / "code"),
+            "SM_MODEL_DIR": str(model_dir),
+        },
+        log=LogStream(runtime.aws, group=log_group(endpoint), stream=f"{name}/{entry['InstanceId']}"),
+    )
+
+
+def _given(environment: Mapping[str, str]) -> dict[str, str]:
+    return {name: value for name, value in environment.items() if value != ""}
+
+
+def _folder(runtime: Runtime, endpoint: str, entry: Document) -> Path:
+    variant, instance = entry["Variant"]["VariantName"], entry["InstanceId"]
+    return endpoint_folder(runtime, endpoint) / str(variant) / str(instance)
