@@ -8,6 +8,8 @@ trained, judged and served on images that were prepared in one and the same way.
 import io
 import json
 import os
+import struct
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +17,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 try:  # in SageMaker's containers: the server answers with this error's status instead of a 500
     from sagemaker_inference.errors import BaseInferenceToolkitError as ToolkitError
@@ -137,7 +139,18 @@ def decode(content: bytes, formats: Sequence[str] | None = None) -> Image.Image:
             if image.width * image.height > MAX_PIXELS:
                 raise ValueError(f"{image.width}×{image.height} pixels are more than {MAX_PIXELS:,}")
             return rgb(image)
-    except (OSError, SyntaxError, Image.DecompressionBombError, EOFError, IndexError, KeyError) as error:
+    except UnidentifiedImageError as error:
+        raise ValueError("it is in no known image format") from error
+    except (
+        OSError,
+        SyntaxError,
+        Image.DecompressionBombError,
+        EOFError,
+        IndexError,
+        KeyError,
+        struct.error,
+        zlib.error,
+    ) as error:
         raise ValueError(str(error) or type(error).__name__) from error
 
 

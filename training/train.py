@@ -15,7 +15,7 @@ import time
 from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -79,19 +79,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
     torch.set_num_threads(
         max(1, len(os.sched_getaffinity(0)) // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
     )
-    with joined() as world:
+    with StopRequest() as stop, joined() as world:
         try:
-            finished = train(options, world)
+            finished = train(options, world, stop)
         except (ValueError, FileNotFoundError) as error:
             sys.exit(f"Training failed: {error}")
     if not finished:
         sys.exit(STOPPED)
 
 
-def train(options: argparse.Namespace, world: World) -> bool:
+def train(options: argparse.Namespace, world: World, stop: "StopRequest") -> bool:
     """Train, and write the model. False when it was asked to stop before, and has left a checkpoint."""
-    stop = StopRequest()
-
     # Data: memory maps on disk, read batch by batch
     training, validation = read_image_set(options.train), read_image_set(options.validation)
     if training.classes != validation.classes or training.image_size != validation.image_size:
@@ -158,19 +156,25 @@ def train(options: argparse.Namespace, world: World) -> bool:
                 flush=True,
             )
             printed = now
-        if step % steps == 0:
-            report_epoch(
-                epoch, options.epochs, world.total(totals), evaluate(network, validation, world), began, world
-            )
-            totals.zero_()
-            began = printed = time.monotonic()
+        ends = step % steps == 0
+        if ends:
+            results = world.total(totals), evaluate(network, validation, world)
+            totals = torch.zeros_like(totals)
+            if not results[0].isfinite().all():
+                raise ValueError("The loss is no number any more: lower --learning-rate")
+
+        # A checkpoint comes before what is printed of it: an epoch that was reported is not trained again
         stopping = world.any(stop.requested)
         due = world.any(now - saved_at > 60 * options.checkpoint_minutes)
-        if checkpoint and (stopping or due or step % steps == 0):
+        if checkpoint and (stopping or due or ends):
             sums = world.total(totals)
             if world.leads:
                 save_checkpoint(checkpoint, identity, network, optimizer, step, sums)
             saved_at = now
+        if ends:
+            if world.leads:
+                report_epoch(epoch + 1, options.epochs, *results, time.monotonic() - began)
+            began = printed = time.monotonic()
         if stopping and step < options.epochs * steps:
             if world.leads:
                 print(f"stopped at epoch={step // steps + 1} batch={step % steps}", flush=True)
@@ -193,7 +197,13 @@ class StopRequest:
 
     def __init__(self) -> None:
         self.requested = False
-        signal.signal(signal.SIGTERM, self._request)
+
+    def __enter__(self) -> Self:
+        self._before = signal.signal(signal.SIGTERM, self._request)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        signal.signal(signal.SIGTERM, self._before)
 
     def _request(self, *_: object) -> None:
         self.requested = True
@@ -254,20 +264,15 @@ def evaluate(network: nn.Module, data: ImageSet, world: World) -> Tensor:
     return world.total(totals)
 
 
-def report_epoch(
-    epoch: int, epochs: int, training: Tensor, validation: Tensor, began: float, world: World
-) -> None:
+def report_epoch(epoch: int, epochs: int, training: Tensor, validation: Tensor, seconds: float) -> None:
     """The line that the job's MetricDefinitions read."""
-    if not torch.isfinite(training).all():
-        raise ValueError("The loss is no number any more: lower --learning-rate")
-    if world.leads:
-        print(
-            f"epoch={epoch + 1}/{epochs} "
-            f"train:loss={training[0] / training[2]:.4f} train:accuracy={training[1] / training[2]:.4f} "
-            f"validation:loss={validation[0] / validation[2]:.4f} "
-            f"validation:accuracy={validation[1] / validation[2]:.4f} seconds={time.monotonic() - began:.1f}",
-            flush=True,
-        )
+    print(
+        f"epoch={epoch}/{epochs} "
+        f"train:loss={training[0] / training[2]:.4f} train:accuracy={training[1] / training[2]:.4f} "
+        f"validation:loss={validation[0] / validation[2]:.4f} "
+        f"validation:accuracy={validation[1] / validation[2]:.4f} seconds={seconds:.1f}",
+        flush=True,
+    )
 
 
 def checkpoint_identity(options: argparse.Namespace, data: ImageSet, batch_size: int) -> dict[str, Any]:

@@ -1,0 +1,132 @@
+"""The inference handlers: what they take, answer and refuse."""
+
+import io
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from training import inference
+from training.export import write_model
+from training.model import build_network
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> inference.Model:
+    """An untrained network for images of 32×32."""
+    folder = tmp_path_factory.mktemp("model")
+    torch.manual_seed(0)
+    network = build_network("squeezenet1_1", classes=3, image_size=32)
+    write_model(
+        folder, network, classes=("ant", "bee", "cat"), image_size=32, details={"arch": "squeezenet1_1"}
+    )
+    return inference.model_fn(str(folder))
+
+
+def npy(array: np.ndarray) -> bytes:
+    buffer = io.BytesIO()
+    np.save(buffer, array)
+    return buffer.getvalue()
+
+
+def encoded(image_format: str, size: tuple[int, int] = (40, 30), mode: str = "RGB") -> bytes:
+    buffer = io.BytesIO()
+    Image.new(mode, size).save(buffer, image_format)
+    return buffer.getvalue()
+
+
+def answer(model: inference.Model, body: bytes, content_type: str) -> list[dict]:  # type: ignore[type-arg]
+    images = inference.input_fn(body, content_type)
+    return json.loads(inference.output_fn(inference.predict_fn(images, model), "application/json"))[
+        "predictions"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("body", "content_type", "count"),
+    [
+        (npy(np.zeros((32, 32, 3), np.uint8)), "application/x-npy", 1),
+        (npy(np.zeros((70, 50, 3), np.uint8)), "application/x-npy; charset=binary", 1),
+        (npy(np.zeros((5, 8, 8, 3), np.uint8)), "Application/X-NPY", 5),
+        (npy(np.zeros((130, 32, 32, 3), np.uint8)), "application/x-npy", 130),
+        (encoded("JPEG"), "image/jpeg", 1),
+        (encoded("PNG", mode="RGBA"), "image/png", 1),
+    ],
+)
+def test_every_image_gets_its_probabilities(
+    model: inference.Model, body: bytes, content_type: str, count: int
+) -> None:
+    predictions = answer(model, body, content_type)
+
+    assert len(predictions) == count
+    for prediction in predictions:
+        assert list(prediction) == ["class", "probability", "probabilities"]
+        assert list(prediction["probabilities"]) == ["ant", "bee", "cat"]
+        assert sum(prediction["probabilities"].values()) == pytest.approx(1, abs=1e-5)
+        assert prediction["probability"] == max(prediction["probabilities"].values())
+        assert prediction["probabilities"][prediction["class"]] == prediction["probability"]
+
+
+def test_an_image_is_answered_the_same_alone_and_in_a_batch(model: inference.Model) -> None:
+    images = np.random.default_rng(0).integers(0, 256, (3, 32, 32, 3), dtype=np.uint8)
+
+    together = answer(model, npy(images), "application/x-npy")
+    alone = [answer(model, npy(image), "application/x-npy")[0] for image in images]
+
+    for one, other in zip(alone, together, strict=True):
+        assert one["probabilities"] == pytest.approx(other["probabilities"], abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("body", "content_type", "status", "message"),
+    [
+        (b"{}", "application/json", 415, "Content type 'application/json' is not supported; send one of"),
+        (b"x", "", 415, "Content type '' is not supported"),
+        (b"", "image/png", 400, "The body is empty; send an image"),
+        (
+            b"no image",
+            "image/png",
+            400,
+            "The body is not a readable PNG image: it is in no known image format",
+        ),
+        (encoded("JPEG"), "image/png", 400, "The body is not a readable PNG image"),
+        (encoded("PNG")[:60], "image/png", 400, "The body is not a readable PNG image"),
+        (b"no array", "application/x-npy", 400, "The body is not a numpy array (.npy)"),
+        (
+            npy(np.zeros((4, 4), np.uint8)),
+            "application/x-npy",
+            400,
+            "Expected uint8 of H×W×3 or N×H×W×3; this array is uint8 of 4×4",
+        ),
+        (npy(np.zeros((4, 4, 3), np.float32)), "application/x-npy", 400, "this array is float32 of 4×4×3"),
+        (npy(np.zeros((0, 4, 4, 3), np.uint8)), "application/x-npy", 400, "this array is uint8 of 0×4×4×3"),
+        (npy(np.uint8(3)), "application/x-npy", 400, "this array is uint8 of a single value"),
+        (npy(np.array([{}], dtype=object)), "application/x-npy", 400, "Object arrays cannot be loaded"),
+    ],
+)
+def test_a_request_that_cannot_be_answered_says_why(
+    body: bytes, content_type: str, status: int, message: str
+) -> None:
+    with pytest.raises(ValueError) as refused:
+        inference.input_fn(body, content_type)
+
+    assert message in str(refused.value)
+    assert isinstance(refused.value, inference.InvalidRequest)
+    assert refused.value.status_code == status
+
+
+def test_only_json_is_given() -> None:
+    assert json.loads(inference.output_fn([], "text/html, */*;q=0.1")) == {"predictions": []}
+    with pytest.raises(inference.InvalidRequest, match="Accept 'text/csv' cannot be met") as refused:
+        inference.output_fn([], "text/csv")
+    assert refused.value.status_code == 406
+
+
+def test_the_handlers_stand_alone(tmp_path: Path) -> None:
+    source = Path(inference.__file__).read_text()
+
+    assert "from training" not in source
+    assert "import torch" not in source
