@@ -12,6 +12,7 @@ import pytest
 
 REPORTS = Path("reports")
 TEXT_LENGTH = 2000
+REASON_LENGTH = 300
 
 
 class Summary:
@@ -27,12 +28,12 @@ class Summary:
         if report.when == "call" or report.outcome != "passed":
             self._counts[report.outcome] += 1
         if report.failed:
-            self._failures.append(f"{report.nodeid.rpartition('/')[2]}: {_reason(report)}")
+            self._failures.append(f"{_name(report.nodeid)}: {_reason(report)}")
 
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
         if report.failed:
             self._counts["failed"] += 1
-            self._failures.append(f"{report.nodeid}: {_reason(report)}")
+            self._failures.append(f"{_name(report.nodeid)}: {_reason(report)}")
 
     def pytest_sessionfinish(self) -> None:
         summary = {
@@ -56,8 +57,17 @@ class Summary:
         return "; ".join(parts) + "."
 
 
+def _name(nodeid: str) -> str:
+    """`test_latency.py::test_one`, without the folders."""
+    path, separator, rest = nodeid.partition("::")
+    return path.rpartition("/")[2] + separator + rest
+
+
 def _reason(report: pytest.TestReport | pytest.CollectReport) -> str:
-    """The first line of what went wrong."""
+    """The first line of a failed test's error, the last of a file that could not be read."""
     crash = getattr(report.longrepr, "reprcrash", None)
-    text = crash.message if crash else str(report.longrepr)
-    return next((line.strip() for line in text.splitlines() if line.strip()), "")[:300]
+    if crash:
+        text = crash.message.strip().splitlines()
+        return text[0][:REASON_LENGTH] if text else "no message"
+    lines = [line.removeprefix("E").strip() for line in str(report.longrepr).splitlines()]
+    return next((line for line in reversed(lines) if line), "no message")[:REASON_LENGTH]
