@@ -6,6 +6,7 @@ API's model, and both see the same errors.
 
 import importlib
 import logging
+import sqlite3
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -29,7 +30,12 @@ SERVICES: Mapping[str, tuple[str, ...]] = {
     "codebuild": ("builds.CodeBuild",),
     "events": ("events.EventBridge",),
     "lambda": ("functions.Functions",),
-    "sagemaker": ("sagemaker.jobs.Jobs", "sagemaker.registry.Registry", "sagemaker.endpoints.Endpoints"),
+    "sagemaker": (
+        "sagemaker.jobs.Jobs",
+        "sagemaker.registry.Registry",
+        "sagemaker.models.Models",
+        "sagemaker.endpoints.Endpoints",
+    ),
     "sagemaker-runtime": ("sagemaker.runtime.Invocations",),
     "ses": ("mail.SESMail",),
     "sesv2": ("mail.SESv2Mail",),
@@ -111,7 +117,11 @@ class Endpoint:
                 f"{target.operation} failed in Stagegate's local runtime: {type(error).__name__}: {error}"
             )
             response = protocol.write_error(target, AWSError("InternalFailure", message, status=500))
-        await self.store.committed()
+        try:
+            await self.store.committed()
+        except sqlite3.Error as error:
+            message = f"What {target.operation} changed could not be written to disk: {error}"
+            response = protocol.write_error(target, AWSError("InternalFailure", message, status=500))
         return response
 
     async def _answer(self, target: Target, request: HttpRequest) -> HttpResponse:
