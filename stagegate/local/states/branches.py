@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from stagegate.local.service import Json
 from stagegate.local.states import paths
-from stagegate.local.states.definition import Map, Parallel, Program
+from stagegate.local.states.definition import Map, Parallel, Program, Task
 from stagegate.local.states.errors import EvaluationFailed, StateFailed
 from stagegate.local.states.jsontext import to_text
 from stagegate.local.states.strand import Outcome, Strand, Visit
@@ -25,7 +25,8 @@ class Branch:
 
 async def perform_parallel(visit: Visit, state: Parallel) -> Outcome:
     data = visit.evaluate(state.parameters, visit.effective_input())
-    visit.strand.scope.event("ParallelStateStarted")
+    if not visit.is_resumed:
+        visit.strand.scope.event("ParallelStateStarted")
     branches = [
         Branch(index=index, program=program, input=data) for index, program in enumerate(state.branches)
     ]
@@ -40,7 +41,8 @@ async def perform_map(visit: Visit, state: Map) -> Outcome:
     if not isinstance(items, list):
         raise EvaluationFailed(f'Reference path "{state.items_path}" must point to array.')
     concurrency = _max_concurrency(visit, state, data) or len(items)
-    visit.strand.scope.event("MapStateStarted", {"length": len(items)})
+    if not visit.is_resumed:
+        visit.strand.scope.event("MapStateStarted", {"length": len(items)})
     branches = [_iteration(visit, state, data, index, item) for index, item in enumerate(items)]
     outputs = await Fork(visit, branches, is_map=True).run(concurrency=concurrency)
     visit.strand.scope.event("MapStateSucceeded", leads_on=False)
@@ -86,7 +88,7 @@ class Fork:
         self.visit = visit
         self.strand = visit.strand
         self.scope = visit.strand.scope
-        self.path = self.scope.next_fork()
+        self.path = self.scope.fork(is_resumed=visit.is_resumed)
         self.is_map = is_map
         self.waiting = deque(branches)
         self.outputs: list[Json] = [None] * len(branches)
@@ -96,7 +98,8 @@ class Fork:
 
     async def run(self, *, concurrency: int) -> list[Json]:
         """The outputs, in the order of the branches."""
-        if (failure := self.scope.next_fact("failed")) and not self.scope.take_redrive():
+        self.scope.take_redrive()
+        if failure := self.scope.next_fact("failed"):
             self.scope.last_id = failure["last"]
             raise _as_state_failed(failure)
         started = min(concurrency, len(self.waiting))
@@ -159,15 +162,16 @@ class Fork:
         journal, last_id = self.scope.journal, strand.scope.last_id
         if self.is_map:
             journal.event("MapIterationFailed", self._iteration(branch), previous_id=last_id)
+        if isinstance(strand.state, Task):
+            # AWS writes it for the task that failed too: recorded executions have it.
+            journal.event("TaskStateAborted", None, previous_id=last_id)
         for other in self.strand.children:
-            if other is not strand:
-                other.abort(last_id)
-                if self.is_map:
-                    iteration = {
-                        "index": other.context["Map"]["Item"]["Index"],
-                        "name": self.visit.state.name,
-                    }
-                    journal.event("MapIterationAborted", iteration, previous_id=last_id)
+            if other is strand:
+                continue
+            if self.is_map:
+                iteration = {"index": other.context["Map"]["Item"]["Index"], "name": self.visit.state.name}
+                journal.event("MapIterationAborted", iteration, previous_id=last_id)
+            other.abort(last_id)
         failure = {
             "error": failed.error,
             "cause": failed.cause,

@@ -180,7 +180,7 @@ def redrive(engine: Engine, document: dict[str, Any]) -> None:
     document |= {"status": "RUNNING", "redriveCount": count, "redriveDate": _moment(time.time())}
     journals.redrive(store, stream, count)
     journal = Journal.load(store, stream)
-    journal.event("ExecutionRedriven", {"redriveCount": count}, previous_id=0)
+    journal.event("ExecutionRedriven", {"redriveCount": count}, previous_id=journal.last_id)
     journal.flush()
     begin(engine, document)
 

@@ -94,9 +94,11 @@ def _sagemaker_job(kind: str, detail_type: str) -> Job:
         name=lambda identity: str(identity[name]),
         described=dict,
         status=f"{kind}JobStatus",
-        # A job that was stopped (StopTrainingJob, the time limit, a spot interruption) has not done what
-        # was asked: the integration waits for "Completed".
-        succeeded=frozenset({"Completed"}),
+        # Stopped (by StopTrainingJob, a time limit, a lack of spot capacity) is no failure to SageMaker:
+        # its own waiters, TrainingJobCompletedOrStopped and their like in the service's model, end well
+        # with it, and what the job saved is kept. Step Functions documents neither; a definition must look
+        # at the status, and catch the error too.
+        succeeded=frozenset({"Completed", "Stopped"}),
         ended=frozenset({"Completed", "Failed", "Stopped"}),
         stop=f"Stop{kind}Job",
         stop_by=lambda identity: {name: identity[name]},

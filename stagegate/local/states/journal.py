@@ -176,10 +176,11 @@ class Scope:
 
     def take_redrive(self) -> bool:
         """Whether the execution was redriven at this point."""
-        if self._replay and "r" in self._replay[0]:
+        taken = False
+        while self._replay and "r" in self._replay[0]:
             self._replay.popleft()
-            return True
-        return False
+            taken = True
+        return taken
 
     def next_fact(self, name: str) -> Json | None:
         """The recorded fact that is an object with the member `name`, when that is what comes next."""
@@ -187,9 +188,9 @@ class Scope:
             return self.replayed_fact()[name]
         return None
 
-    def next_fork(self) -> str:
-        """The path under which the next branches of this scope record."""
-        self._forks += 1
+    def fork(self, *, is_resumed: bool) -> str:
+        """The path under which branches of this scope record: the next one, or the last one again."""
+        self._forks += 0 if is_resumed else 1
         return f"{self.path}/{self._forks}"
 
 

@@ -48,6 +48,8 @@ class Visit:
     retry_count: int = 0
     token: str | None = None
     retries: dict[int, int] = field(default_factory=dict)
+    is_resumed: bool = False
+    """After a redrive: the branches that succeeded are kept, the others go on."""
 
     def values(self, data: Json) -> Values:
         return Values(
@@ -145,6 +147,8 @@ class Strand:
             except Redriven:
                 visit.retries.clear()
                 visit.retry_count = 0
+                visit.is_resumed = True
+                self.scope.last_id = visit.entered_id  # AWS: the new attempt follows upon the state's entry
 
     async def _attempt(self, visit: Visit, perform: Perform) -> Outcome:
         """Do what the state does, again as Retry says, and turn what Catch names into an outcome."""
@@ -199,6 +203,7 @@ class Strand:
         )
         visit.retries[index] = attempt + 1
         visit.retry_count += 1
+        visit.is_resumed = False
 
     def _catcher(self, state: Working, failed: StateFailed) -> Catcher | None:
         return next((catcher for catcher in state.catch if failed.is_one_of(catcher.error_equals)), None)

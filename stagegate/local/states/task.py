@@ -193,11 +193,6 @@ class Attempt:
         if self.resource.is_function:
             return {"FunctionName": self.resource.arn, "Payload": to_text(parameters).encode()}
         request = to_request(self.resource, parameters)
-        if self.resource.service == "lambda" and self.resource.api == "invoke" and not self.resource.is_sdk:
-            payload = parameters.get("Payload")
-            request.pop("Payload", None)
-            if payload is not None:
-                request["Payload"] = to_text(payload).encode()
         if self.resource.service == "states":
             request.setdefault("name", str(uuid.UUID(self._idempotency_token())))
         model = operation_model(self.resource.botocore, self.resource.operation)

@@ -96,7 +96,7 @@ class Diagnostic:
     location: str
 
     def __str__(self) -> str:
-        return f"{self.code}: {self.message} at {self.location}"
+        return f"{self.code}: {self.message.rstrip()} at {self.location}"
 
 
 def diagnose(definition: str, *, is_express: bool) -> list[Diagnostic]:
@@ -187,7 +187,7 @@ class _Check:
                 return
             for pattern, text in ((SYNC, SYNC), (SYNC_2, SYNC), (TASK_TOKEN, TASK_TOKEN)):
                 if resource.endswith(pattern):
-                    message = f"Express state machine does not support '{text}' service integration"
+                    message = f"Express state machine does not support '{text}' service integration "
                     yield Diagnostic(SCHEMA, message, f"{at}/Resource")
                     return
         try:
