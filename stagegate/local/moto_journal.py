@@ -6,6 +6,8 @@ everything else is a row in the store.
 
 import asyncio
 import hashlib
+import re
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,66 +16,114 @@ from typing import Any
 from stagegate.local.apis import Target
 from stagegate.local.messages import HttpRequest
 from stagegate.local.moto_moment import Moment
+from stagegate.local.moto_objects import Objects
 from stagegate.local.store import Store
 
 _STREAM = "moto"
-_KEPT_IN_ROW = 4096  # bytes; a larger body of S3 goes into a file
-_KEPT_HEADERS = (
-    "content-type",
-    "content-encoding",
-    "content-md5",
-    "x-amz-",
-    "authorization",
-    "smithy-protocol",
+_KEPT_IN_ROW = 4096  # bytes; a larger body goes into a file
+_CREDENTIAL = re.compile(r"^AWS4-HMAC-SHA256 Credential=[^,]+")
+_LEFT_OUT = re.compile(
+    r"accept.*|amz-sdk-.*|connection|content-length|expect|host|user-agent|x-amz-date|x-amzn-trace-id"
+    r"|if-.*"  # the condition was met; the object that it was about may have left the journal
 )
 
 
 @dataclass(frozen=True, kw_only=True)
 class Entry:
+    number: int
     target: Target
     request: HttpRequest
     moment: Moment
-
-    @classmethod
-    def of(cls, target: Target, request: HttpRequest, moment: Moment) -> "Entry":
-        return cls(target=target, request=request, moment=moment)
+    file: str | None
 
 
 class Journal:
+    """Written by the event loop's thread alone."""
+
     def __init__(self, store: Store, folder: Path) -> None:
         self._store = store
         self._folder = folder
+        self._objects = Objects()
+        self._file_of: dict[int, str] = {}
+        self._uses: Counter[str] = Counter()
+        """How many entries need each file."""
         folder.mkdir(parents=True, exist_ok=True)
 
-    async def add(self, entry: Entry) -> None:
-        """Write `entry` to the store; it is on disk when the store has committed."""
-        document = {
-            "service": entry.target.service,
-            "operation": entry.target.operation,
-            "protocol": entry.target.protocol,
-            "method": entry.request.method,
-            "path": entry.request.path,
-            "query": entry.request.query,
-            "headers": {
-                name: value for name, value in entry.request.headers.items() if name.startswith(_KEPT_HEADERS)
-            },
-            "time": entry.moment.time,
-            "seed": entry.moment.seed,
-        }
-        body = entry.request.body
-        if len(body) > _KEPT_IN_ROW:
-            document["file"] = await asyncio.to_thread(self._keep, body)
-        else:
-            document["body"] = _as_text(body)
-        self._store.append(_STREAM, document)
+    def birth(self) -> Moment:
+        """When moto first started on this data directory: what it makes by itself, it made then."""
+        document = self._store.get("moto", "birth")
+        if document is None:
+            moment = Moment.now()
+            document = {"time": moment.time, "seed": moment.seed}
+            self._store.put("moto", "birth", document)
+        return Moment(time=document["time"], seed=document["seed"])
 
     def entries(self) -> Iterator[Entry]:
-        for document in self._store.read(_STREAM):
-            yield self._entry(document)
+        """All of them, in order; `replayed` is told of each."""
+        for number, document in self._store.read_numbered(_STREAM):
+            yield self._entry(number, document)
 
-    def _entry(self, document: dict[str, Any]) -> Entry:
-        body = (self._folder / document["file"]).read_bytes() if "file" in document else document["body"]
+    def replayed(self, entry: Entry, answer: bytes) -> None:
+        """moto was asked again."""
+        if entry.file is not None:
+            self._uses[entry.file] += 1
+        self._remember(entry.number, entry.file, entry.target, entry.request, answer)
+
+    def tidy(self) -> None:
+        """After the replay: take away files that no entry needs. A kill may have come between the two."""
+        for path in self._folder.iterdir():
+            if path.name not in self._uses:
+                path.unlink()
+
+    async def add(self, target: Target, request: HttpRequest, moment: Moment, answer: bytes) -> None:
+        """Write down a request that has succeeded; it is on disk when the store has committed."""
+        superseded: list[int] = []
+        if target.service == "s3":
+            superseded, needed = self._objects.superseded(target.operation, request)
+            if not needed:
+                self._remove(superseded, target, request)
+                return
+        document = _document(target, request, moment)
+        file = None
+        if len(request.body) > _KEPT_IN_ROW:
+            file = document["file"] = await asyncio.to_thread(_content_name, request.body)
+            self._uses[file] += 1  # before it is written, so that nobody takes it away
+            await asyncio.to_thread(self._keep, file, request.body)
+        else:
+            document["body"] = _as_text(request.body)
+        number = self._store.append(_STREAM, document)
+        self._remove(superseded, target, request)
+        self._remember(number, file, target, request, answer)
+
+    def _remember(
+        self, number: int, file: str | None, target: Target, request: HttpRequest, answer: bytes
+    ) -> None:
+        if file is not None:
+            self._file_of[number] = file
+        if target.service == "s3":
+            self._objects.add(number, target.operation, request, answer)
+
+    def _remove(self, numbers: list[int], target: Target, request: HttpRequest) -> None:
+        for number in numbers:
+            self._store.delete_entry(_STREAM, number)
+            self._objects.forget(number, target.operation, request)
+            file = self._file_of.pop(number, None)
+            if file is not None:
+                self._uses[file] -= 1
+                asyncio.get_running_loop().create_task(self._take_away(file))
+
+    async def _take_away(self, file: str) -> None:
+        """The file goes once the store no longer names it, unless it came into use again."""
+        await self._store.committed()
+        if self._uses[file] == 0:
+            del self._uses[file]
+            (self._folder / file).unlink(missing_ok=True)
+
+    def _entry(self, number: int, document: dict[str, Any]) -> Entry:
+        file = document.get("file")
+        body = document["body"] if file is None else (self._folder / file).read_bytes()
         return Entry(
+            number=number,
             target=Target(
                 service=document["service"],
                 operation=document["operation"],
@@ -88,17 +138,37 @@ class Journal:
                 body=body.encode() if isinstance(body, str) else body,
             ),
             moment=Moment(time=document["time"], seed=document["seed"]),
+            file=file,
         )
 
-    def _keep(self, body: bytes) -> str:
-        """The name of the file that holds `body`; whole, or not there at all."""
-        name = hashlib.sha256(body).hexdigest()
-        path = self._folder / name
+    def _keep(self, file: str, body: bytes) -> None:
+        """Under that name, whole or not at all."""
+        path = self._folder / file
         if not path.exists():
             unfinished = path.with_suffix(".part")
             unfinished.write_bytes(body)
             unfinished.replace(path)
-        return name
+
+
+def _document(target: Target, request: HttpRequest, moment: Moment) -> dict[str, Any]:
+    headers = {name: value for name, value in request.headers.items() if not _LEFT_OUT.fullmatch(name)}
+    if credential := _CREDENTIAL.match(headers.get("authorization", "")):
+        headers["authorization"] = f"{credential[0]}, "
+    return {
+        "service": target.service,
+        "operation": target.operation,
+        "protocol": target.protocol,
+        "method": request.method,
+        "path": request.path,
+        "query": request.query,
+        "headers": headers,
+        "time": moment.time,
+        "seed": moment.seed,
+    }
+
+
+def _content_name(body: bytes) -> str:
+    return hashlib.sha256(body).hexdigest()
 
 
 def _as_text(body: bytes) -> str | bytes:

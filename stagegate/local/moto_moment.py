@@ -37,7 +37,8 @@ class _Current:
 
 
 _current = _Current()
-_instrumented: set[str] = set()
+_instrumented = {"moto.core.base_backend"}  # it tells its own objects apart by random ids: those must differ
+_seen = 0
 
 
 @contextmanager
@@ -58,6 +59,10 @@ def within(moment: Moment) -> Iterator[None]:
 
 def instrument() -> None:
     """Give the modules of moto that were loaded since the last call our clock and our random numbers."""
+    global _seen
+    if len(sys.modules) == _seen:
+        return
+    _seen = len(sys.modules)
     for name in [name for name in sys.modules if name.startswith("moto.") and name not in _instrumented]:
         module = sys.modules[name]
         _instrumented.add(name)

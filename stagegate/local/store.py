@@ -6,6 +6,7 @@ the server awaits that before it answers a request, and a service before it acts
 
 import asyncio
 import json
+import logging
 import sqlite3
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -13,22 +14,39 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+from stagegate.errors import StagegateError
+
+log = logging.getLogger(__name__)
+
 _GROUP_SECONDS = 0.002  # commits are grouped over this time: durable, at a cost shared by all who wait
 
 
+class UnreadableStore(StagegateError):
+    """The database is damaged, is none, or was written by a newer Stagegate."""
+
+
 class Store:
-    """Documents (`put`, `get`, `list`), streams of entries (`append`, `read`) and counters (`next_number`)."""
+    """Documents (`put`, `get`, `list`), streams of entries (`append`, `read`), counters (`next_number`)."""
 
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         self._database = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
-        self._database.execute("PRAGMA journal_mode = WAL")
-        self._database.execute("PRAGMA synchronous = NORMAL")
-        self._migrate()
+        try:
+            self._database.execute("PRAGMA journal_mode = WAL")
+            # A commit survives the end of this process, however it ends; not that of the machine's power.
+            self._database.execute("PRAGMA synchronous = NORMAL")
+            self._migrate(path)
+        except sqlite3.DatabaseError as error:
+            self._database.close()
+            raise UnreadableStore(f"The database {path} cannot be read: {error}.") from error
+        except UnreadableStore:
+            self._database.close()
+            raise
         self._commit: asyncio.Future[None] | None = None
+        self._timer: asyncio.TimerHandle | None = None
 
     def put(self, kind: str, key: str, document: dict[str, Any]) -> None:
-        """Keep `document` under `kind` ("sagemaker/training-job") and `key`; a later `put` replaces it in place."""
+        """Keep `document` under `kind` ("sagemaker/training-job") and `key`, in place of the one before."""
         self._write(
             """INSERT INTO documents (kind, key, document) VALUES (:kind, :key, :document)
                ON CONFLICT (kind, key) DO UPDATE SET document = excluded.document""",
@@ -48,16 +66,16 @@ class Store:
         )
 
     def list(self, kind: str, *, prefix: str = "") -> list[dict[str, Any]]:
-        """The documents of `kind` whose keys begin with `prefix`, in the order in which they were first put."""
+        """The documents of `kind` whose keys begin with `prefix`, in the order in which they first came."""
         rows = self._database.execute(
             """SELECT document FROM documents
-               WHERE kind = :kind AND substr(key, 1, length(:prefix)) = :prefix ORDER BY id""",
+               WHERE kind = :kind AND key >= :prefix AND key < :prefix || char(1114111) ORDER BY id""",
             {"kind": kind, "prefix": prefix},
         )
         return [decode(document) for (document,) in rows]
 
     def append(self, stream: str, entry: dict[str, Any]) -> int:
-        """Add `entry` to the end of `stream`; gives its number, from 1, without gaps."""
+        """Add `entry` to the end of `stream`; gives its number: from 1, one more than the last has."""
         (number,) = self._database.execute(
             "SELECT coalesce(max(number), 0) + 1 FROM entries WHERE stream = :stream", {"stream": stream}
         ).fetchone()
@@ -69,11 +87,21 @@ class Store:
 
     def read(self, stream: str, *, after: int = 0) -> Iterator[dict[str, Any]]:
         """The entries of `stream` with numbers above `after`, in order."""
+        return (entry for _, entry in self.read_numbered(stream, after=after))
+
+    def read_numbered(self, stream: str, *, after: int = 0) -> Iterator[tuple[int, dict[str, Any]]]:
+        """The same, each entry with its number."""
         rows = self._database.execute(
-            "SELECT entry FROM entries WHERE stream = :stream AND number > :after ORDER BY number",
+            "SELECT number, entry FROM entries WHERE stream = :stream AND number > :after ORDER BY number",
             {"stream": stream, "after": after},
         )
-        return (decode(entry) for (entry,) in rows.fetchall())
+        return ((number, decode(entry)) for number, entry in rows.fetchall())
+
+    def delete_entry(self, stream: str, number: int) -> None:
+        self._write(
+            "DELETE FROM entries WHERE stream = :stream AND number = :number",
+            {"stream": stream, "number": number},
+        )
 
     def delete_stream(self, stream: str) -> None:
         self._write("DELETE FROM entries WHERE stream = :stream", {"stream": stream})
@@ -88,21 +116,34 @@ class Store:
         return int(number)
 
     async def committed(self) -> None:
-        """Return when all that has been written so far is on disk."""
+        """Return when all that has been written so far is on disk; raise sqlite3.Error where that failed."""
         if self._commit is not None:
             await asyncio.shield(self._commit)
 
     def commit(self) -> None:
         """Commit now: at the end, and where there is no event loop."""
-        if self._database.in_transaction:
-            self._database.execute("COMMIT")
-        if self._commit is not None and not self._commit.done():
-            self._commit.set_result(None)
-        self._commit = None
+        waiting, self._commit = self._commit, None
+        try:
+            if self._database.in_transaction:
+                self._database.execute("COMMIT")
+        except sqlite3.Error as error:
+            # A full disk, say. Where the transaction stays open, the next commit tries all of it again.
+            if waiting is None or waiting.done():
+                raise
+            log.error("what was written could not be committed: %s", error)
+            waiting.set_exception(error)
+            waiting.exception()  # it is logged; whether somebody waits for it is theirs to know
+            return
+        if waiting is not None and not waiting.done():
+            waiting.set_result(None)
 
     def close(self) -> None:
-        self.commit()
-        self._database.close()
+        try:
+            self.commit()
+        finally:
+            if self._timer is not None:
+                self._timer.cancel()
+            self._database.close()
 
     def _write(self, statement: str, parameters: dict[str, Any]) -> int:
         return self._execute(statement, parameters).rowcount
@@ -122,14 +163,20 @@ class Store:
         except RuntimeError:  # outside the server, as in a test or a tool: whoever writes also commits
             return
         self._commit = loop.create_future()
-        loop.call_later(_GROUP_SECONDS, self.commit)
+        self._timer = loop.call_later(_GROUP_SECONDS, self.commit)
 
-    def _migrate(self) -> None:
+    def _migrate(self, path: Path) -> None:
         (version,) = self._database.execute("PRAGMA user_version").fetchone()
         migrations = sorted(
-            (entry for entry in (files("stagegate.local") / "migrations").iterdir() if entry.name.endswith(".sql")),
+            (
+                file
+                for file in (files("stagegate.local") / "migrations").iterdir()
+                if file.name.endswith(".sql")
+            ),
             key=lambda entry: entry.name,
         )
+        if version > len(migrations):
+            raise UnreadableStore(f"The database {path} was written by a newer version of Stagegate.")
         for number, migration in enumerate(migrations, start=1):
             if number > version:
                 self._database.executescript(
