@@ -118,6 +118,30 @@ def test_a_request_that_cannot_be_answered_says_why(
     assert refused.value.status_code == status
 
 
+def test_damaged_bodies_are_refused_and_never_an_error_of_ours() -> None:
+    random = np.random.default_rng(0)
+    wholes = {
+        "image/jpeg": encoded("JPEG"),
+        "image/png": encoded("PNG", mode="P"),
+        "application/x-npy": npy(np.zeros((2, 8, 8, 3), np.uint8)),
+    }
+    refused = 0
+    for _ in range(200):
+        for content_type, whole in wholes.items():
+            body = bytearray(whole)
+            for place in random.integers(0, min(len(body), 150), 3):
+                body[place] = random.integers(256)
+            try:
+                images = inference.input_fn(bytes(body), content_type)
+            except inference.InvalidRequest as error:
+                assert error.status_code == 400
+                refused += 1
+            else:
+                assert all(image.dtype == np.uint8 and image.shape[2] == 3 for image in images)
+
+    assert refused > 300
+
+
 def test_only_json_is_given() -> None:
     assert json.loads(inference.output_fn([], "text/html, */*;q=0.1")) == {"predictions": []}
     with pytest.raises(inference.InvalidRequest, match="Accept 'text/csv' cannot be met") as refused:
