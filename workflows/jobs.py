@@ -3,6 +3,8 @@
 A job's name holds the attempt and the number of redrives, since SageMaker never takes a name twice.
 """
 
+import functools
+
 import boto3
 from sagemaker import Session
 from sagemaker.estimator import Estimator
@@ -235,13 +237,16 @@ def _output(name: str, source: str, folder: str) -> ProcessingOutput:
     )
 
 
+@functools.cache
 def _session() -> Session:
     """A session that never speaks to AWS: the SDK's classes want one before they render anything."""
-    return Session(
+    session = Session(
         boto_session=boto3.Session(
             aws_access_key_id="none",
             aws_secret_access_key="none",  # noqa: S106
             region_name="us-east-1",
         ),
-        sagemaker_config={"SchemaVersion": "1.0"},
+        sagemaker_config={"SchemaVersion": "1.0"},  # given, so that nobody's own defaults are read
     )
+    session.sagemaker_config = {}  # and empty, so that it isn't validated at each of its 30 lookups
+    return session
