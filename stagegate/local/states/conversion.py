@@ -13,31 +13,18 @@ from email.utils import format_datetime
 from functools import lru_cache
 from typing import Any
 
-from botocore.loaders import Loader
-from botocore.model import ServiceModel
-
+from stagegate.local import apis
 from stagegate.local.service import AWSError, Json
 from stagegate.local.states.errors import EvaluationFailed, StateFailed
 from stagegate.local.states.integrations import ERROR_NAMES, SDK_ERROR_PREFIXES, Resource
 from stagegate.local.states.jsontext import to_text
 
 
-@lru_cache
-def service_model(service: str) -> Any:
-    return ServiceModel(Loader().load_service_model(service, "service-2"), service)
-
-
-def operation_model(service: str, operation: str) -> Any:
-    """botocore's model of the operation; None where the service has none of this name."""
-    model = service_model(service)
-    return model.operation_model(operation) if operation in model.operation_names else None
-
-
 def to_request(resource: Resource, parameters: Json) -> dict[str, Any]:
     """The API's request from a task's parameters."""
     if not isinstance(parameters, dict):
         raise EvaluationFailed(f"The parameters of '{resource.arn}' must be a JSON object")
-    shape = operation_model(resource.botocore, resource.operation).input_shape
+    shape = apis.operation_model(resource.botocore, resource.operation).input_shape
     return {} if shape is None else _request_structure(parameters, shape)
 
 
@@ -84,7 +71,7 @@ _REQUEST_SCALARS: dict[str, Callable[[Json], Any]] = {
 
 def to_json(resource: Resource, operation: str, response: Mapping[str, Any]) -> dict[str, Json]:
     """A task's result from the API's response."""
-    shape = operation_model(resource.botocore, operation).output_shape
+    shape = apis.operation_model(resource.botocore, operation).output_shape
     return {} if shape is None else _structure(response, shape, _iso if resource.is_sdk else _milliseconds)
 
 
@@ -208,7 +195,7 @@ def _modelled_name(service: str, code: str) -> str | None:
 
 @lru_cache
 def _exceptions(service: str) -> dict[str, str]:
-    model = service_model(service)
+    model = apis.model(service)
     exceptions = {}
     for name in model.shape_names:
         metadata = model.shape_for(name).metadata

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from stagegate.local import apis
 from stagegate.local.service import Json
 
 REQUEST_RESPONSE = ""
@@ -303,14 +304,12 @@ def _parse_integration(arn: str, text: str) -> Resource:
 
 
 def _parse_sdk(arn: str, service: str, api: str, pattern: str) -> Resource:
-    from stagegate.local.states.conversion import operation_model
-
     if service not in SDK_SERVICES:
         raise UnknownResource(f"The service '{service}' of the resource '{arn}' is not supported here")
     if pattern not in _CALLBACK:
         raise UnknownResource(f"The pattern '{pattern}' is not supported by 'aws-sdk:{service}'")
     operation = api[:1].upper() + api[1:]
-    if operation_model(SDK_SERVICES[service], operation) is None:
+    if operation not in apis.model(SDK_SERVICES[service]).operation_names:
         raise UnknownResource(f"The service '{service}' has no operation '{api}': {arn}")
     return Resource(
         arn=arn,

@@ -11,12 +11,12 @@ import uuid
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from stagegate.local import apis
 from stagegate.local.service import AWSError, Json
 from stagegate.local.states import paths
 from stagegate.local.states.conversion import (
     as_state_failed,
     function_result,
-    operation_model,
     to_json,
     to_request,
     with_metadata,
@@ -195,7 +195,7 @@ class Attempt:
         request = to_request(self.resource, parameters)
         if self.resource.service == "states":
             request.setdefault("name", str(uuid.UUID(self._idempotency_token())))
-        model = operation_model(self.resource.botocore, self.resource.operation)
+        model = apis.operation_model(self.resource.botocore, self.resource.operation)
         if model.input_shape is not None:
             for member in model.idempotent_members:
                 request.setdefault(member, self._idempotency_token())
