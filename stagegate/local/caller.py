@@ -1,6 +1,7 @@
 """The in-process caller: a service's operation by name, without a socket, as boto3 would give it."""
 
 import inspect
+import io
 from collections.abc import Awaitable, Callable, Mapping
 from functools import cache
 from typing import Any
@@ -79,8 +80,10 @@ def read_response(target: Target, response: HttpResponse) -> dict[str, Any]:
 
     operation = apis.operation_model(target.service, target.operation)
     streaming = operation.has_streaming_output and response.status < 300
+    # A stream is given as one, so that the parser does not take its bytes for text.
+    body = io.BytesIO(response.body) if streaming else response.body
     parsed: dict[str, Any] = create_parser(target.protocol).parse(
-        {"headers": HeadersDict(response.headers), "status_code": response.status, "body": response.body},
+        {"headers": HeadersDict(response.headers), "status_code": response.status, "body": body},
         operation.output_shape,
     )
     metadata = parsed.pop("ResponseMetadata", None) or {}

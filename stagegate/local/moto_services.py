@@ -39,8 +39,8 @@ _NOT_REPEATABLE = {("ec2", "CreateKeyPair"): b"", ("kms", "CreateKey"): rb'"(RSA
 """Operations that draw numbers which nothing can draw again, where their body matches."""
 
 _READS = re.compile(
-    r"^(Get|List|Describe|Head|BatchGet|Query|Scan|Select|Search|Filter|Lookup|Test|Simulate|Check|Encrypt"
-    r"|Decrypt|ReEncrypt|Sign|Verify|GenerateData|GenerateMac|GenerateRandom|TransactGet|DecodeAuthorization)"
+    r"(Get|List|Describe|Head|BatchGet|TransactGet|Select|Search|Filter|Lookup|Simulate|GenerateDataKey).*"
+    r"|Query|Scan|Encrypt|Decrypt|ReEncrypt|Sign|Verify|VerifyMac|GenerateMac|GenerateRandom"
 )
 _REGION = "us-east-1"
 _LOOK_AGAIN_SECONDS = 1.0  # for SQS messages that become visible by the clock
@@ -81,7 +81,7 @@ class Moto:
             )
         if target.service == "sqs" and target.operation == "ReceiveMessage":
             return await self._receive_messages(target, request)
-        if _READS.match(target.operation):
+        if _READS.fullmatch(target.operation):
             return await self._run(self._dispatch, target, request)
         return await self._change(target, request)
 

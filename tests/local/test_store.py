@@ -1,0 +1,149 @@
+"""The store: what is written is seen at once, committed in groups, and lost by nothing."""
+
+import asyncio
+import sqlite3
+from datetime import UTC, datetime
+
+import pytest
+
+from stagegate.local.store import Store, UnreadableStore
+
+
+@pytest.fixture
+def store(tmp_path):
+    opened = Store(tmp_path / "stagegate.db")
+    yield opened
+    opened.close()
+
+
+def test_documents_come_back_as_they_were(store):
+    document = {
+        "at": datetime(2026, 11, 23, 8, 0, 1, 500, tzinfo=UTC),
+        "blob": b"\xff\x00",
+        "n": [1, 2.5, None],
+    }
+
+    store.put("a/kind", "key", document)
+
+    assert store.get("a/kind", "key") == document
+    assert store.get("a/kind", "other") is None
+
+
+def test_a_list_is_in_the_order_of_creation_and_by_prefix(store):
+    for key in ("run/2", "run/1", "rung", "sun/1"):
+        store.put("kind", key, {"key": key})
+    store.put("kind", "run/2", {"key": "run/2", "changed": True})
+
+    assert store.list("kind", prefix="run/") == [{"key": "run/2", "changed": True}, {"key": "run/1"}]
+    assert [document["key"] for document in store.list("kind")] == ["run/2", "run/1", "rung", "sun/1"]
+    assert store.list("other") == []
+
+
+def test_delete_tells_whether_there_was_something(store):
+    store.put("kind", "key", {})
+
+    assert (store.delete("kind", "key"), store.delete("kind", "key")) == (True, False)
+
+
+def test_a_stream_is_read_in_order_from_anywhere(store):
+    numbers = [store.append("stream", {"n": n}) for n in range(3)]
+    store.append("other", {})
+
+    assert numbers == [1, 2, 3]
+    assert list(store.read("stream", after=1)) == [{"n": 1}, {"n": 2}]
+    store.delete_entry("stream", 2)
+    assert list(store.read_numbered("stream")) == [(1, {"n": 0}), (3, {"n": 2})]
+    store.delete_stream("stream")
+    assert list(store.read("stream")) == []
+
+
+def test_numbers_are_never_given_twice(tmp_path):
+    first = Store(tmp_path / "db")
+    given = [first.next_number("a"), first.next_number("a"), first.next_number("b")]
+    first.close()
+
+    second = Store(tmp_path / "db")
+    given.append(second.next_number("a"))
+    second.close()
+
+    assert given == [1, 2, 1, 3]
+
+
+async def test_what_is_committed_is_seen_by_another_connection(store, tmp_path):
+    store.put("kind", "key", {"a": 1})
+    other = sqlite3.connect(tmp_path / "stagegate.db")
+    before = other.execute("SELECT count(*) FROM documents").fetchone()
+
+    await store.committed()
+
+    assert (before, other.execute("SELECT count(*) FROM documents").fetchone()) == ((0,), (1,))
+    other.close()
+
+
+async def test_many_who_wait_share_one_commit(store):
+    commits = []
+    store._database.set_trace_callback(lambda statement: commits.append(statement == "COMMIT"))
+
+    async def write(number):
+        store.put("kind", str(number), {})
+        await store.committed()
+
+    await asyncio.gather(*(write(number) for number in range(50)))
+
+    assert sum(commits) == 1
+
+
+async def test_a_full_disk_is_an_error_for_who_waits_and_no_damage(tmp_path):
+    store = Store(tmp_path / "db")
+    store.put("kind", "before", {})
+    await store.committed()
+    (pages,) = store._database.execute("PRAGMA page_count").fetchone()
+    store._database.execute(f"PRAGMA max_page_count = {pages}")
+
+    with pytest.raises(sqlite3.OperationalError, match="full"):
+        store.put("kind", "large", {"text": "x" * 100_000})
+        await store.committed()
+
+    store._database.execute("PRAGMA max_page_count = 1000000")
+    store.put("kind", "after", {})
+    await store.committed()
+    store.close()
+    reopened = Store(tmp_path / "db")
+    assert [reopened.get("kind", key) for key in ("before", "large", "after")] == [{}, None, {}]
+    reopened.close()
+
+
+async def test_a_commit_that_fails_fails_those_who_wait_and_is_tried_again(store, tmp_path):
+    reader = sqlite3.connect(tmp_path / "stagegate.db", isolation_level=None)
+    reader.execute("PRAGMA busy_timeout = 0")
+    store._database.execute("PRAGMA busy_timeout = 0")
+    store._database.execute("PRAGMA journal_mode = DELETE")  # where a reader can hold a commit up
+    reader.execute("BEGIN")
+    reader.execute("SELECT count(*) FROM documents").fetchone()
+
+    store.put("kind", "key", {})
+    with pytest.raises(sqlite3.OperationalError, match="locked"):
+        await store.committed()
+    reader.execute("ROLLBACK")
+    store.put("kind", "next", {})
+    await store.committed()
+
+    assert reader.execute("SELECT key FROM documents").fetchall() == [("key",), ("next",)]
+    reader.close()
+
+
+def test_a_damaged_database_is_said_to_be_one(tmp_path):
+    (tmp_path / "db").write_bytes(b"no database at all" * 1000)
+
+    with pytest.raises(UnreadableStore, match="cannot be read: file is not a database"):
+        Store(tmp_path / "db")
+
+
+def test_a_database_of_a_newer_version_is_left_alone(tmp_path):
+    Store(tmp_path / "db").close()
+    newer = sqlite3.connect(tmp_path / "db")
+    newer.execute("PRAGMA user_version = 999")
+    newer.close()
+
+    with pytest.raises(UnreadableStore, match="newer version"):
+        Store(tmp_path / "db")
