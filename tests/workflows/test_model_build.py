@@ -8,6 +8,7 @@ from stagegate.local.service import AWSError
 from tests.workflows.simulation import EVALUATION, PACKAGE, REJECTED, RUN, Cloud, Ended, execute
 
 FAILURE = "AlgorithmError: the loss is no number"
+TAKEN = AWSError("ResourceInUse", "the name is taken")
 
 
 async def build(folder: Path, cloud: Cloud, **given: object) -> Ended:
@@ -141,6 +142,11 @@ async def test_silence_rejects(tmp_path: Path) -> None:
             "Training job r-20261123-071500-1a2b-train-0-0-0 ended as Stopped before it was done.",
         ),
         (
+            {"ProcessingJob": [{}, {"ProcessingJobStatus": "Stopped"}]},
+            "EvaluationStopped",
+            "Evaluation job r-20261123-071500-1a2b-evaluate-0-0 ended as Stopped before it was done.",
+        ),
+        (
             {"ProcessingJob": [{"ProcessingJobStatus": "Stopped"}]},
             "PreprocessingStopped",
             "Preprocessing job r-20261123-071500-1a2b-preprocess-0-0 ended as Stopped before it was done.",
@@ -154,6 +160,23 @@ async def test_a_job_that_does_not_complete_ends_the_run(
     ended = await build(tmp_path, Cloud(answers=answers))
 
     assert (ended.status, ended.error, ended.cause) == ("FAILED", error, cause)
+
+
+@pytest.mark.parametrize(
+    ("answers", "error"),
+    [
+        ({"CreateProcessingJob": [TAKEN]}, "PreprocessingNotStarted"),
+        ({"CreateTrainingJob": [TAKEN]}, "TrainingNotStarted"),
+        ({"CreateProcessingJob": [{}, TAKEN]}, "EvaluationNotStarted"),
+    ],
+)
+async def test_a_job_that_cannot_be_started_ends_the_run(
+    tmp_path: Path, answers: dict[str, object], error: str
+) -> None:
+    ended = await build(tmp_path, Cloud(answers=answers))
+
+    assert (ended.status, ended.error) == ("FAILED", error)
+    assert "could not be run: SageMaker.ResourceInUseException: the name is taken" in ended.cause
 
 
 async def test_an_internal_error_is_tried_again_under_a_fresh_name(tmp_path: Path) -> None:
