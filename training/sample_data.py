@@ -37,18 +37,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description="Draw a data set of six kinds of scenes.")
     parser.add_argument("--output", type=Path, required=True, help="zip archive to write")
     parser.add_argument("--seed", type=int, default=0, help="the same seed gives the same bytes (0)")
-    parser.add_argument("--images-per-class", type=int, default=160, help="in the training set (160)")
-    parser.add_argument("--test-images-per-class", type=int, default=40, help="in the test set (40)")
+    parser.add_argument("--images-per-class", type=int, default=200, help="to train and to test on (200)")
+    parser.add_argument("--test-fraction", type=float, default=0.2, help="of them to test on (0.2)")
     options = parser.parse_args(arguments)
-    if min(options.images_per_class, options.test_images_per_class) < 1:
-        parser.error("each class needs an image in each set")
+    testing = round(options.images_per_class * options.test_fraction)
+    training = options.images_per_class - testing
+    if min(training, testing) < 1:
+        parser.error(f"--images-per-class {options.images_per_class}: each class needs an image in each set")
     write_data_set(
-        options.output,
-        seed=options.seed,
-        images_per_class=options.images_per_class,
-        test_images_per_class=options.test_images_per_class,
+        options.output, seed=options.seed, images_per_class=training, test_images_per_class=testing
     )
-    count = len(SCENES) * (options.images_per_class + options.test_images_per_class)
+    count = len(SCENES) * options.images_per_class
     print(f"drew {count} images of {len(SCENES)} classes: {options.output}")
 
 

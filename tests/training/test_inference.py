@@ -2,7 +2,10 @@
 
 import io
 import json
+import runpy
+import sys
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -149,7 +152,28 @@ def test_only_json_is_given() -> None:
     assert refused.value.status_code == 406
 
 
-def test_the_handlers_stand_alone(tmp_path: Path) -> None:
+def test_sagemakers_server_reads_the_status_of_a_refusal(monkeypatch: pytest.MonkeyPatch) -> None:
+    class BaseInferenceToolkitError(Exception):
+        """The toolkit's own: its server answers 500 for everything else."""
+
+    toolkit = ModuleType("sagemaker_inference.errors")
+    toolkit.BaseInferenceToolkitError = BaseInferenceToolkitError  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "sagemaker_inference", ModuleType("sagemaker_inference"))
+    monkeypatch.setitem(sys.modules, "sagemaker_inference.errors", toolkit)
+    monkeypatch.setitem(sys.modules, "deployed", ModuleType("deployed"))
+    handlers = runpy.run_path(inference.__file__, run_name="deployed")
+
+    with pytest.raises(BaseInferenceToolkitError) as refused:
+        handlers["output_fn"]([], "text/csv")
+
+    assert vars(refused.value) == {
+        "status_code": 406,
+        "message": "Accept 'text/csv' cannot be met; the answer is application/json",
+        "phrase": "Accept 'text/csv' cannot be met; the answer is application/json",
+    }
+
+
+def test_the_handlers_stand_alone() -> None:
     source = Path(inference.__file__).read_text()
 
     assert "from training" not in source

@@ -13,18 +13,7 @@ from training.scenes import SCENES, draw_scene
 
 
 def draw(path: Path, seed: int) -> bytes:
-    main(
-        [
-            "--output",
-            str(path),
-            "--seed",
-            str(seed),
-            "--images-per-class",
-            "2",
-            "--test-images-per-class",
-            "1",
-        ]
-    )
+    main(["--output", str(path), "--seed", str(seed), "--images-per-class", "3", "--test-fraction", "0.3"])
     return path.read_bytes()
 
 
