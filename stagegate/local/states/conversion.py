@@ -7,7 +7,7 @@ and gives times as ISO 8601 text from "aws-sdk:" and as milliseconds from the op
 import base64
 import json
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from email.utils import format_datetime
 from functools import lru_cache
@@ -20,10 +20,52 @@ from stagegate.local.states.integrations import ERROR_NAMES, SDK_ERROR_PREFIXES,
 from stagegate.local.states.jsontext import to_text
 
 
-def to_request(resource: Resource, parameters: Json) -> dict[str, Any]:
-    """The API's request from a task's parameters."""
+def check_parameters(resource: Resource, parameters: Json) -> None:
+    """Fail when the API can't take these."""
+    if resource.is_function:
+        return
+    problems = [
+        f'The field "{name}" is not supported by Step Functions'
+        for name in unknown_fields(resource, parameters)
+    ]
     if not isinstance(parameters, dict):
-        raise EvaluationFailed(f"The parameters of '{resource.arn}' must be a JSON object")
+        problems = ["A JSON object is expected"]
+    if problems:
+        raise EvaluationFailed(
+            f"The Parameters '{to_text(parameters)}' could not be used to start the Task: "
+            f"[{', '.join(problems)}]"
+        )
+
+
+def unknown_fields(resource: Resource, parameters: Json) -> Iterator[str]:
+    """The names in a task's parameters (or in their template) that the API does not have."""
+    shape = apis.operation_model(resource.botocore, resource.operation).input_shape
+    yield from _unknown_fields(parameters, shape)
+
+
+def _unknown_fields(value: Json, shape: Any) -> Iterator[str]:
+    kind = None if shape is None else shape.type_name
+    if (
+        isinstance(value, dict)
+        and kind in ("structure", None)
+        and not getattr(shape, "is_document_type", False)
+    ):
+        members = {} if shape is None else {name.lower(): member for name, member in shape.members.items()}
+        for name, member in value.items():
+            if (known := members.get(name.removesuffix(".$").lower())) is None:
+                yield name.removesuffix(".$")
+            else:
+                yield from _unknown_fields(member, known)
+    elif isinstance(value, list) and kind == "list":
+        for item in value:
+            yield from _unknown_fields(item, shape.member)
+    elif isinstance(value, dict) and kind == "map":
+        for member in value.values():
+            yield from _unknown_fields(member, shape.value)
+
+
+def to_request(resource: Resource, parameters: dict[str, Json]) -> dict[str, Any]:
+    """The API's request from a task's parameters."""
     shape = apis.operation_model(resource.botocore, resource.operation).input_shape
     return {} if shape is None else _request_structure(parameters, shape)
 
@@ -34,8 +76,8 @@ def _request_structure(value: Mapping[str, Json], shape: Any) -> dict[str, Any]:
     for name, member in value.items():
         if member is None:
             continue
-        name = names.get(name.lower(), name)
-        request[name] = _request_value(member, shape.members[name]) if name in shape.members else member
+        known = names[name.lower()]
+        request[known] = _request_value(member, shape.members[known])
     return request
 
 

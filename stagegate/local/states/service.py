@@ -1,15 +1,11 @@
 """The Step Functions API: state machines and their executions."""
 
 import asyncio
-import base64
 import json
-import re
 import uuid
-from collections.abc import Sequence
-from datetime import UTC, datetime
-from typing import Any, TypeVar
+from typing import Any
 
-from stagegate.local.service import AWSError, Json, Runtime, Service
+from stagegate.local.service import AWSError, Runtime, Service
 from stagegate.local.states import journal
 from stagegate.local.states.execution import (
     EXECUTION,
@@ -21,15 +17,20 @@ from stagegate.local.states.execution import (
     stream_of,
 )
 from stagegate.local.states.history import as_api_events
+from stagegate.local.states.requests import (
+    check_arn,
+    check_definition,
+    check_input,
+    check_name,
+    json_problem,
+    now,
+    page,
+    refuse,
+)
 from stagegate.local.states.validation import diagnose
 
 MACHINE = "stepfunctions/state-machine"
 TAGS = "stepfunctions/tags"
-_MAXIMUM_INPUT = 262_144
-_MAXIMUM_DEFINITION = 1_048_576
-_NAME = re.compile(r"[^\s<>{}\[\]?*\"#%\\^|~`$&,;:/\x00-\x1f\x7f-\x9f]{1,80}")
-
-Item = TypeVar("Item")
 
 
 class StepFunctions(Service):
@@ -67,9 +68,9 @@ class StepFunctions(Service):
         versionDescription: str | None = None,
     ) -> dict[str, Any]:
         """Idempotent for the same name, definition and settings."""
-        _refuse(publish=publish, versionDescription=versionDescription)
-        _check_name(name)
-        _check_arn(roleArn, "iam")
+        refuse(publish=publish, versionDescription=versionDescription)
+        check_name(name)
+        check_arn(roleArn, "iam")
         arn = self.runtime.arn("states", f"stateMachine:{name}")
         settings = {
             "type": type,
@@ -78,7 +79,7 @@ class StepFunctions(Service):
             "tracingConfiguration": tracingConfiguration or {"enabled": False},
             "encryptionConfiguration": encryptionConfiguration or {"type": "AWS_OWNED_KEY"},
         }
-        _check_definition(definition, type)
+        check_definition(definition, type)
         if existing := self.store.get(MACHINE, arn):
             same = {**settings, "definition": definition}
             if any(existing[member] != value for member, value in same.items()):
@@ -88,7 +89,7 @@ class StepFunctions(Service):
             "stateMachineArn": arn,
             "name": name,
             "definition": definition,
-            "creationDate": _now(),
+            "creationDate": now(),
             **settings,
         }
         self._put_revision(machine)
@@ -109,7 +110,7 @@ class StepFunctions(Service):
         encryptionConfiguration: dict[str, Any] | None = None,
     ) -> dict[str, Any]:
         """Executions that run go on with the definition that they started with."""
-        _refuse(publish=publish, versionDescription=versionDescription)
+        refuse(publish=publish, versionDescription=versionDescription)
         changes = {
             "definition": definition,
             "roleArn": roleArn,
@@ -126,8 +127,8 @@ class StepFunctions(Service):
             )
         machine = self._machine(stateMachineArn)
         if definition is not None:
-            _check_definition(definition, machine["type"])
-        self._put_revision({**machine, **changes, "updateDate": _now()})
+            check_definition(definition, machine["type"])
+        self._put_revision({**machine, **changes, "updateDate": now()})
         revision = self._machine(stateMachineArn)
         return {"updateDate": revision["updateDate"], "revisionId": revision["revisionId"]}
 
@@ -169,7 +170,7 @@ class StepFunctions(Service):
 
     def delete_state_machine(self, *, stateMachineArn: str) -> dict[str, Any]:
         """Executions that run go on; as on AWS, deleting what is not there is no error."""
-        _check_arn(stateMachineArn, "states")
+        check_arn(stateMachineArn, "states")
         self.store.delete(MACHINE, stateMachineArn)
         self.store.delete(TAGS, stateMachineArn)
         return {}
@@ -178,7 +179,7 @@ class StepFunctions(Service):
         machines = sorted(self.store.list(MACHINE), key=lambda machine: str(machine["name"]))
         members = ("stateMachineArn", "name", "type", "creationDate")
         listed = [{member: machine[member] for member in members} for machine in machines]
-        return _page("stateMachines", listed, maxResults, nextToken)
+        return page("stateMachines", listed, maxResults, nextToken)
 
     def validate_state_machine_definition(
         self,
@@ -243,8 +244,8 @@ class StepFunctions(Service):
         """Idempotent while an execution of this name and input runs."""
         machine = self._machine(stateMachineArn)
         name = name or str(uuid.uuid4())
-        _check_name(name)
-        _check_input(input)
+        check_name(name)
+        check_input(input)
         arn = f"{stateMachineArn.replace(':stateMachine:', ':execution:')}:{name}"
         if existing := self.store.get(EXECUTION, arn):
             if existing["status"] != "RUNNING" or existing["input"] != input:
@@ -270,7 +271,7 @@ class StepFunctions(Service):
                 "StateMachineTypeNotSupported",
                 "This operation is not supported by this type of state machine",
             )
-        _check_input(input)
+        check_input(input)
         name = name or str(uuid.uuid4())
         arn = f"{stateMachineArn.replace(':stateMachine:', ':express:')}:{name}:{uuid.uuid4()}"
         document = _new_execution(arn, name, machine, input)
@@ -304,7 +305,7 @@ class StepFunctions(Service):
         redriveFilter: str | None = None,
     ) -> dict[str, Any]:
         """The latest first."""
-        _refuse(mapRunArn=mapRunArn)
+        refuse(mapRunArn=mapRunArn)
         if stateMachineArn is None:
             raise AWSError("ValidationException", "A stateMachineArn or a mapRunArn must be specified")
         self._machine(stateMachineArn)
@@ -321,7 +322,7 @@ class StepFunctions(Service):
             {member: execution[member] for member in (*members, *optional) if member in execution}
             for execution in executions
         ]
-        return _page("executions", listed, maxResults, nextToken)
+        return page("executions", listed, maxResults, nextToken)
 
     def stop_execution(
         self, *, executionArn: str, error: str | None = None, cause: str | None = None
@@ -355,9 +356,9 @@ class StepFunctions(Service):
         events = list(journal.events(self.store, stream_of(executionArn)))
         if reverseOrder:
             events.reverse()
-        page = _page("events", events, maxResults, nextToken)
-        page["events"] = as_api_events(page["events"], include_execution_data=includeExecutionData)
-        return page
+        history = page("events", events, maxResults, nextToken)
+        history["events"] = as_api_events(history["events"], include_execution_data=includeExecutionData)
+        return history
 
     # Task tokens
 
@@ -365,7 +366,7 @@ class StepFunctions(Service):
         try:
             json.loads(output)
         except ValueError as error:
-            raise AWSError("InvalidOutput", f"Invalid Output: '{_json_problem(output, error)}'") from error
+            raise AWSError("InvalidOutput", f"Invalid Output: '{json_problem(output, error)}'") from error
         self.engine.tokens.succeed(taskToken, output)
         return {}
 
@@ -382,7 +383,7 @@ class StepFunctions(Service):
     # What they share
 
     def _machine(self, arn: str, *, code: str = "StateMachineDoesNotExist") -> dict[str, Any]:
-        _check_arn(arn, "states")
+        check_arn(arn, "states")
         if (machine := self.store.get(MACHINE, arn)) is None:
             if code == "ResourceNotFound":
                 raise AWSError(code, f"Resource not found: '{arn}'", resourceName=arn)
@@ -390,7 +391,7 @@ class StepFunctions(Service):
         return machine
 
     def _execution(self, arn: str) -> dict[str, Any]:
-        _check_arn(arn, "states")
+        check_arn(arn, "states")
         if (execution := self.store.get(EXECUTION, arn)) is None:
             raise AWSError("ExecutionDoesNotExist", f"Execution Does Not Exist: '{arn}'")
         return execution
@@ -402,7 +403,7 @@ def _new_execution(arn: str, name: str, machine: dict[str, Any], input: str) -> 
         "stateMachineArn": machine["stateMachineArn"],
         "name": name,
         "status": "RUNNING",
-        "startDate": _now(),
+        "startDate": now(),
         "input": input,
         "roleArn": machine["roleArn"],
         "revision": machine["revisionId"],
@@ -413,78 +414,3 @@ def _new_execution(arn: str, name: str, machine: dict[str, Any], input: str) -> 
 def _included(execution: dict[str, Any]) -> dict[str, Any]:
     details = {"inputDetails": {"included": True}}
     return details | ({"outputDetails": {"included": True}} if "output" in execution else {})
-
-
-def _check_name(name: str) -> None:
-    if not _NAME.fullmatch(name):
-        raise AWSError("InvalidName", f"Invalid Name: '{name}'")
-
-
-def _check_arn(arn: str, service: str) -> None:
-    parts = arn.split(":")
-    if len(parts) < 6 or parts[0] != "arn" or parts[2] != service:
-        raise AWSError("InvalidArn", f"Invalid Arn: 'Invalid ARN prefix: {arn}'")
-
-
-def _check_definition(definition: str, machine_type: str) -> None:
-    if len(definition.encode()) > _MAXIMUM_DEFINITION:
-        raise AWSError("InvalidDefinition", "Invalid State Machine Definition: 'The definition is too large'")
-    if found := diagnose(definition, is_express=machine_type == "EXPRESS"):
-        problems = ", ".join(map(str, found))
-        raise AWSError("InvalidDefinition", f"Invalid State Machine Definition: '{problems}'")
-
-
-def _check_input(text: str) -> None:
-    if len(text.encode()) > _MAXIMUM_INPUT:
-        raise AWSError(
-            "InvalidExecutionInput", "Invalid State Machine Execution Input: 'The input is too large'"
-        )
-    try:
-        json.loads(text)
-    except ValueError as error:
-        problem = _json_problem(text, error)
-        raise AWSError(
-            "InvalidExecutionInput", f"Invalid State Machine Execution Input: '{problem}'"
-        ) from error
-
-
-def _json_problem(text: str, error: ValueError) -> str:
-    """The words of AWS's JSON parser for what goes wrong most."""
-    if not text.strip():
-        return "Invalid execution input."
-    if word := re.match(r"\s*([A-Za-z_]\w*)", text):
-        expected = "JSON String, Number, Array, Object or token 'null', 'true' or 'false'"
-        return f"Unrecognized token '{word[1]}': was expecting ({expected})"
-    if isinstance(error, json.JSONDecodeError) and error.msg.startswith("Expecting property name"):
-        position = error.pos + len(text[error.pos :]) - len(text[error.pos :].lstrip())
-        character = text[position : position + 1]
-        if character:
-            return (
-                f"Unexpected character ('{character}' (code {ord(character)})): "
-                "was expecting double-quote to start field name"
-            )
-    return str(error)
-
-
-def _refuse(**members: Json) -> None:
-    for name, value in members.items():
-        if value:
-            raise AWSError("ValidationException", f"The member '{name}' is not supported here")
-
-
-def _page(name: str, items: Sequence[Item], size: int, token: str | None) -> dict[str, Any]:
-    """A page of `items`; the token says where the next one begins."""
-    try:
-        begin_at = int(base64.b64decode(token)) if token else 0
-    except ValueError:
-        raise AWSError("InvalidToken", "Invalid Token: 'Invalid token'") from None
-    end = begin_at + (size or 100)
-    page: dict[str, Any] = {name: list(items[begin_at:end])}
-    if end < len(items):
-        page["nextToken"] = base64.b64encode(str(end).encode()).decode()
-    return page
-
-
-def _now() -> datetime:
-    now = datetime.now(UTC)
-    return now.replace(microsecond=now.microsecond // 1000 * 1000)

@@ -16,6 +16,7 @@ from stagegate.local.service import AWSError, Json
 from stagegate.local.states import paths
 from stagegate.local.states.conversion import (
     as_state_failed,
+    check_parameters,
     function_result,
     to_json,
     to_request,
@@ -86,6 +87,7 @@ class Attempt:
 
     async def run(self, *, parameters: Json, credentials: Json) -> Json:
         """The task's result. Raises `StateFailed`."""
+        check_parameters(self.resource, parameters)
         started_at = self._schedule(parameters, credentials)
         self.deadline = None if self.timeout is None else started_at + self.timeout
         if self.visit.token:
@@ -135,7 +137,8 @@ class Attempt:
         except StateFailed as failed:
             details = {"error": failed.error, "cause": failed.cause}
             present = {name: text for name, text in details.items() if text is not None}
-            self.scope.event(f"{self.prefix}Failed", {**self.common, **present})
+            failing = "SubmitFailed" if event == "Submitted" else "Failed"
+            self.scope.event(f"{self.prefix}{failing}", {**self.common, **present})
             raise
         self.scope.event(f"{self.prefix}{event}", {**self.common, "output": text})
         return output
@@ -144,7 +147,7 @@ class Attempt:
         event_type = self.scope.next_type() or ""
         event = self.scope.event(event_type)
         details = event.details or {}
-        if event_type == f"{self.prefix}Failed":
+        if event_type in (f"{self.prefix}Failed", f"{self.prefix}SubmitFailed"):
             raise StateFailed(details.get("error"), details.get("cause"), from_task=True)
         if event_type == f"{self.prefix}TimedOut":
             is_early = self.deadline is None or event.timestamp < self.deadline
@@ -203,7 +206,9 @@ class Attempt:
 
     def _idempotency_token(self) -> str:
         """The same for this attempt also after a restart, so that the service does it once."""
-        attempt = f"{self.execution.arn} {self.scope.path} {self.visit.entered_id} {self.visit.retry_count}"
+        redrives = self.execution.document["redriveCount"]
+        visit = f"{self.scope.path} {self.visit.entered_id} {self.visit.retry_count}"
+        attempt = f"{self.execution.arn} {redrives} {visit}"
         return hashlib.sha256(attempt.encode()).hexdigest()[:32]
 
     def _function_output(self, response: dict[str, Any]) -> Json:

@@ -10,6 +10,7 @@ from typing import Any
 
 from stagegate.local.service import Json
 from stagegate.local.states.choice import OPERATORS, parse_timestamp
+from stagegate.local.states.conversion import unknown_fields
 from stagegate.local.states.integrations import (
     SYNC,
     SYNC_2,
@@ -191,9 +192,13 @@ class _Check:
                     yield Diagnostic(SCHEMA, message, f"{at}/Resource")
                     return
         try:
-            parse_resource(resource)
+            parsed = parse_resource(resource)
         except UnknownResource as unknown:
             yield Diagnostic(SCHEMA, str(unknown), f"{at}/Resource")
+        else:
+            for name in () if parsed.is_function else unknown_fields(parsed, fields.get("Parameters")):
+                message = f'The field "{name}" is not supported by Step Functions'
+                yield Diagnostic(SCHEMA, message, f"{at}/Parameters")
         if "Credentials" in fields:
             credentials = fields["Credentials"]
             if not isinstance(credentials, dict) or not {"RoleArn", "RoleArn.$"} & set(credentials):

@@ -155,6 +155,34 @@ async def test_errors_of_services_are_named_as_step_functions_names_them(
     assert cause is not None and cause.startswith("It is so (Service: ")
 
 
+async def test_a_job_that_can_not_be_started_was_not_submitted(machines: Machines) -> None:
+    def refuse(**_: Any) -> dict[str, Any]:
+        raise AWSError("ResourceLimitExceeded", "No instances left")
+
+    machines.operations["sagemaker", "CreateTrainingJob"] = refuse
+
+    ended = await machines.run(only(TRAIN))
+
+    assert ended.error == "SageMaker.ResourceLimitExceededException"
+    assert ended.types[2:] == ["TaskScheduled", "TaskStarted", "TaskSubmitFailed", "ExecutionFailed"]
+
+
+async def test_parameters_that_the_api_does_not_have_fail(machines: Machines) -> None:
+    machines.operations["sagemaker", "CreateModel"] = echo
+    state = {
+        "Type": "Task",
+        "Resource": "arn:aws:states:::sagemaker:createModel",
+        "Parameters": {"PrimaryContainer.$": "$"},
+    }
+
+    assert await machines.failure(state, {"Picture": "x"}) == (
+        "States.Runtime",
+        "An error occurred while executing the state 'State' (entered at the event id #2). The Parameters "
+        '\'{"PrimaryContainer":{"Picture":"x"}}\' could not be used to start the Task: '
+        '[The field "Picture" is not supported by Step Functions]',
+    )
+
+
 async def test_a_retry_tries_again_and_counts(machines: Machines) -> None:
     machines.operations["lambda", "Invoke"] = failing("Busy", times=2)
     state = {

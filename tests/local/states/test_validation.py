@@ -53,6 +53,7 @@ def test_a_definition_that_is_wrong(definition: dict[str, Any], found: list[str]
         ({"Type": "Pass", "Parameters": {"a.$": "States.Nothing()"}}, "/Parameters"),
         ({"Type": "Pass", "Parameters": {"a": [{"b.$": 1}]}}, "/Parameters/a[0]"),
         ({"Type": "Task"}, ""),
+        ({**TASK, "Parameters": {"Function": "f"}}, "/Parameters"),
         ({**TASK, "TimeoutSeconds": 0}, "/TimeoutSeconds"),
         ({**TASK, "TimeoutSeconds": 1, "TimeoutSecondsPath": "$.x"}, ""),
         ({**TASK, "Credentials": {}}, "/Credentials"),
