@@ -94,11 +94,28 @@ class Local:
 
 
 @pytest.fixture
-def local(tmp_path: Path) -> Iterator[Local]:
-    """The local runtime on a free port with a data directory of its own; stopped at the end of the test."""
+def stopped_local(tmp_path: Path) -> Iterator[Local]:
+    """The local runtime, not started yet, on a free port with a data directory of its own."""
     runtime = Local(tmp_path / "data")
-    runtime.start()
     try:
+        yield runtime
+    finally:
+        runtime.stop()
+
+
+@pytest.fixture
+def local(stopped_local: Local) -> Local:
+    """The local runtime, ready; stopped at the end of the test."""
+    stopped_local.start()
+    return stopped_local
+
+
+@pytest.fixture(scope="module")
+def shared_local(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Local]:
+    """One for all tests of a module that take names of their own in it; ready."""
+    runtime = Local(tmp_path_factory.mktemp("local") / "data")
+    try:
+        runtime.start()
         yield runtime
     finally:
         runtime.stop()

@@ -1,0 +1,234 @@
+"""What a job's container would see: the files below /opt/ml, the variables, the command.
+
+After the SageMaker Developer Guide, "How Amazon SageMaker AI Provides Training Information" and "How Amazon
+SageMaker Processing Configures Your Processing Container", and the sagemaker-training toolkit's variables.
+"""
+
+import importlib.metadata
+import json
+import os
+import re
+import shlex
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from packaging.requirements import InvalidRequirement, Requirement
+
+from stagegate.local.sagemaker.processes import MOUNT_AT, Program
+
+HOST = "algo-1"
+_ERROR_LINE = re.compile(r"([A-Za-z_][\w.]*(?:Error|Exception|Interrupt|Exit|Warning|Lost|Failed))(: .*)?")
+
+Document = dict[str, Any]
+
+
+class Folder:
+    """A job's folder on disk, and the paths by which the job knows what is in it."""
+
+    def __init__(self, path: Path, *, isolated: bool) -> None:
+        self.path = path
+        self.root = str(MOUNT_AT) if isolated else str(path)
+
+    def inside(self, relative: str) -> str:
+        """`inside("model")` is /opt/ml/model to the job."""
+        return f"{self.root}/{relative}"
+
+    def outside(self, path: str) -> Path:
+        """Where a path that the job was given (`/opt/ml/processing/output`) lies on disk."""
+        return self.path / Path(path).relative_to(MOUNT_AT)
+
+    def moved(self, text: str) -> str:
+        """A text with the container's paths in it, as this job must see it."""
+        return text.replace(str(MOUNT_AT), self.root)
+
+    def write(self, relative: str, value: Any) -> None:
+        path = self.path / relative
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(value, default=str))
+
+
+def holds(path: str) -> bool:
+    """Whether a local path that a request names lies where a job's folder is."""
+    return Path(path).is_relative_to(MOUNT_AT) and ".." not in Path(path).parts
+
+
+def training_program(folder: Folder, job: Document, environment: Mapping[str, str]) -> Program:
+    """The files and variables of a training job, and its command; its channels and code are there already."""
+    parameters: dict[str, str] = job.get("HyperParameters", {})
+    resources = {
+        "current_host": HOST,
+        "current_instance_type": job["ResourceConfig"].get("InstanceType", "local"),
+        "current_group_name": "homogeneousCluster",
+        "hosts": [HOST],
+        "instance_groups": [
+            {
+                "instance_group_name": "homogeneousCluster",
+                "instance_type": job["ResourceConfig"].get("InstanceType", "local"),
+                "hosts": [HOST],
+            }
+        ],
+        "network_interface_name": "lo",
+    }
+    channels = {channel["ChannelName"]: _channel(channel) for channel in job.get("InputDataConfig", [])}
+    folder.write("input/config/hyperparameters.json", parameters)
+    folder.write("input/config/inputdataconfig.json", channels)
+    folder.write("input/config/resourceconfig.json", resources)
+    for relative in ("model", "output/data", "input/data", "code"):
+        (folder.path / relative).mkdir(parents=True, exist_ok=True)
+
+    algorithm = job["AlgorithmSpecification"]
+    users = {name: _value(text) for name, text in parameters.items() if not name.startswith("sagemaker_")}
+    arguments = [part for name in sorted(users) for part in (_flag(name), _text(users[name]))]
+    if program := script(parameters):
+        command = ["sh", program] if program.endswith(".sh") else ["python3", program]
+        command += arguments
+    else:
+        command = [*algorithm["ContainerEntrypoint"], *algorithm.get("ContainerArguments", [])]
+    variables = {
+        "TRAINING_JOB_NAME": job["TrainingJobName"],
+        "TRAINING_JOB_ARN": job["TrainingJobArn"],
+        "SM_MODEL_DIR": folder.inside("model"),
+        "SM_INPUT_DIR": folder.inside("input"),
+        "SM_INPUT_CONFIG_DIR": folder.inside("input/config"),
+        "SM_OUTPUT_DIR": folder.inside("output"),
+        "SM_OUTPUT_DATA_DIR": folder.inside("output/data"),
+        "SM_OUTPUT_INTERMEDIATE_DIR": folder.inside("output/intermediate"),
+        "SM_MODULE_DIR": _value(parameters.get("sagemaker_submit_directory", '""')),
+        "SM_MODULE_NAME": (program or "").removesuffix(".py"),
+        "SM_USER_ENTRY_POINT": program or "",
+        "SM_USER_ARGS": json.dumps(arguments),
+        "SM_HPS": json.dumps(users),
+        "SM_CHANNELS": json.dumps(sorted(channels)),
+        "SM_INPUT_DATA_CONFIG": json.dumps(channels),
+        "SM_RESOURCE_CONFIG": json.dumps(resources),
+        "SM_HOSTS": json.dumps([HOST]),
+        "SM_CURRENT_HOST": HOST,
+        "SM_CURRENT_INSTANCE_TYPE": resources["current_instance_type"],
+        "SM_NUM_CPUS": str(os.cpu_count()),
+        "SM_NUM_GPUS": str(len(list(Path("/dev").glob("nvidia[0-9]*")))),
+        "SM_NETWORK_INTERFACE_NAME": "lo",
+        "SM_LOG_LEVEL": "20",
+        **{f"SM_CHANNEL_{name.upper()}": folder.inside(f"input/data/{name}") for name in channels},
+        **{f"SM_HP_{name.upper().replace('-', '_')}": _text(value) for name, value in users.items()},
+    }
+    code = folder.inside("code")
+    given = {name: folder.moved(value) for name, value in job.get("Environment", {}).items()}
+    return Program(
+        folder=folder.path,
+        command=[folder.moved(part) for part in command],
+        environment=_with_path(
+            {**environment, **_common(folder), **variables, **given},
+            code,
+        ),
+        directory=code,
+    )
+
+
+def processing_program(folder: Folder, job: Document, environment: Mapping[str, str]) -> Program:
+    """The same of a processing job; its inputs are there already."""
+    folder.write("config/processingjobconfig.json", {name: job[name] for name in job if name[0] != "_"})
+    folder.write("config/resourceconfig.json", {"current_host": HOST, "hosts": [HOST]})
+    for output in job.get("ProcessingOutputConfig", {}).get("Outputs", []):
+        folder.outside(output["S3Output"]["LocalPath"]).mkdir(parents=True, exist_ok=True)
+    (folder.path / "output").mkdir(exist_ok=True)
+    application = job["AppSpecification"]
+    command = [*application["ContainerEntrypoint"], *application.get("ContainerArguments", [])]
+    given = {name: folder.moved(value) for name, value in job.get("Environment", {}).items()}
+    return Program(
+        folder=folder.path,
+        command=[folder.moved(part) for part in command],
+        environment={
+            **environment,
+            **_common(folder),
+            "PROCESSING_JOB_NAME": job["ProcessingJobName"],
+            "PROCESSING_JOB_ARN": job["ProcessingJobArn"],
+            **given,
+        },
+        directory=folder.root,
+    )
+
+
+def script(parameters: Mapping[str, str]) -> str | None:
+    """The script of a job in script mode."""
+    program = parameters.get("sagemaker_program")
+    return None if program is None else str(_value(program))
+
+
+def submit_directory(parameters: Mapping[str, str]) -> str | None:
+    """Where the source of a job in script mode lies."""
+    source = parameters.get("sagemaker_submit_directory")
+    return None if source is None else str(_value(source))
+
+
+def missing_requirements(file: Path) -> list[str]:
+    """What a requirements.txt asks for that this environment does not have already."""
+    missing: list[str] = []
+    if not file.is_file():
+        return missing
+    for line in file.read_text().splitlines():
+        text = line.split("#")[0].strip()
+        if text and not _is_installed(text):
+            missing.append(text)
+    return missing
+
+
+def error_message(lines: list[str]) -> str:
+    """What a script said last: the error that ended it, or its last line."""
+    for line in reversed(lines):
+        if _ERROR_LINE.match(line.strip()):
+            return line.strip()
+    return next((line.strip() for line in reversed(lines) if line.strip()), "")
+
+
+def training_failure(command: list[str], code: int, lines: list[str]) -> str:
+    """The failure reason of a script, as the toolkit and SageMaker word it; at most 1,024 characters."""
+    message = error_message(lines).replace('"', "'")
+    text = f'ExitCode {code}\nErrorMessage "{message[:600]}"\nCommand "{shlex.join(command)[:200]}"'
+    return f"AlgorithmError: ExecuteUserScriptError:\n{text}, exit code: {code}"[:1024]
+
+
+def _common(folder: Folder) -> dict[str, str]:
+    return {"PYTHONUNBUFFERED": "1", "SAGEMAKER_BASE_DIR": folder.root, "CURRENT_HOST": HOST}
+
+
+def _with_path(environment: dict[str, str], code: str) -> dict[str, str]:
+    paths = [code, *filter(None, environment.get("PYTHONPATH", "").split(os.pathsep))]
+    return {**environment, "PYTHONPATH": os.pathsep.join(paths)}
+
+
+def _channel(channel: Document) -> Document:
+    return {
+        "TrainingInputMode": channel.get("InputMode", "File"),
+        "S3DistributionType": channel["DataSource"]["S3DataSource"].get(
+            "S3DataDistributionType", "FullyReplicated"
+        ),
+        "RecordWrapperType": channel.get("RecordWrapperType", "None"),
+        **({"ContentType": channel["ContentType"]} if "ContentType" in channel else {}),
+    }
+
+
+def _value(text: str) -> Any:
+    """The SageMaker SDK writes hyperparameters as JSON; others write plain texts."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else str(value) if isinstance(value, bool) else json.dumps(value)
+
+
+def _flag(name: str) -> str:
+    return f"-{name}" if len(name) == 1 else f"--{name}"
+
+
+def _is_installed(text: str) -> bool:
+    try:
+        requirement = Requirement(text)
+        if requirement.marker and not requirement.marker.evaluate():
+            return True
+        return importlib.metadata.version(requirement.name) in requirement.specifier
+    except (InvalidRequirement, importlib.metadata.PackageNotFoundError):
+        return False

@@ -1,0 +1,324 @@
+"""One job from its first status to its last: waits for its turn, gets its files, runs, gives what it made.
+
+What differs between training and processing is in `training.py` and `processing.py`.
+"""
+
+import asyncio
+import contextlib
+import hashlib
+import logging
+import re
+import shutil
+import signal
+import sys
+from abc import ABC, abstractmethod
+from collections import deque
+from collections.abc import Coroutine
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from stagegate.local import s3
+from stagegate.local.sagemaker.container import Folder, missing_requirements
+from stagegate.local.sagemaker.log_stream import LogStream
+from stagegate.local.sagemaker.processes import LauncherLost, Processes, Program
+from stagegate.local.service import Announcement, Aws, AWSError, Runtime
+
+_LOGGER = logging.getLogger(__name__)
+_KEPT_LINES = 100
+_MIRROR_SECONDS = 5.0
+INTERNAL = "InternalServerError: We encountered an internal error. Please try again."
+
+Document = dict[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Kind:
+    """The words of one kind of job."""
+
+    title: str
+    resource: str
+    log_group: str
+
+    @property
+    def store(self) -> str:
+        return f"sagemaker/{self.resource}"
+
+    @property
+    def name(self) -> str:
+        return f"{self.title}JobName"
+
+    @property
+    def arn(self) -> str:
+        return f"{self.title}JobArn"
+
+    @property
+    def status(self) -> str:
+        return f"{self.title}JobStatus"
+
+
+class JobFailed(Exception):
+    """The job ends as Failed, for this reason."""
+
+
+class JobStopped(Exception):
+    """The job was asked to stop before it ran."""
+
+
+class JobLog(LogStream):
+    """The job's log. Keeps the last lines, and the metrics that `definitions` find in it."""
+
+    def __init__(self, aws: Aws, *, group: str, stream: str, definitions: list[Document]) -> None:
+        super().__init__(aws, group=group, stream=stream)
+        self.last: deque[str] = deque(maxlen=_KEPT_LINES)
+        self.metrics: list[tuple[str, float, datetime]] = []
+        self._definitions = [
+            (definition["Name"], re.compile(definition["Regex"])) for definition in definitions
+        ]
+
+    def write(self, line: str) -> None:
+        super().write(line)
+        self.last.append(line)
+        for name, pattern in self._definitions:
+            if match := pattern.search(line):
+                with contextlib.suppress(ValueError, IndexError):
+                    self.metrics.append((name, float(match.group(1)), datetime.now(UTC)))
+
+
+class JobRun(ABC):
+    """A job under way. `run` ends when the job has; where it is cancelled, the job is run again later."""
+
+    kind: Kind
+
+    def __init__(
+        self, runtime: Runtime, name: str, *, processes: Processes, turns: asyncio.Semaphore, grace: float
+    ) -> None:
+        self.runtime = runtime
+        self.aws = runtime.aws
+        self.name = name
+        self.processes = processes
+        self._turns = turns
+        self._grace = grace
+        self._stopping = asyncio.Event()
+        self.exceeded = False
+        """Whether the job ran into its time limit."""
+        document = runtime.store.get(self.kind.store, name)
+        assert document is not None
+        self.document: Document = document
+        self.home = runtime.data / "jobs" / self.kind.resource / name
+        self.log = JobLog(
+            runtime.aws,
+            group=self.kind.log_group,
+            stream=f"{name}/algo-1-{int(datetime.now(UTC).timestamp())}",
+            definitions=document.get("AlgorithmSpecification", {}).get("MetricDefinitions", []),
+        )
+
+    @property
+    def is_stopping(self) -> bool:
+        return self._stopping.is_set()
+
+    def request_stop(self) -> None:
+        self._stopping.set()
+
+    async def run(self) -> None:
+        try:
+            async with self._turn():
+                await self._run()
+        except JobStopped:
+            self.end("Stopped")
+        except JobFailed as error:
+            self.end("Failed", str(error))
+        except AWSError as error:
+            self.end("Failed", f"ClientError: {error.message}")
+        except LauncherLost as error:
+            self.end("Failed", f"{INTERNAL} ({error})")
+        except Exception as error:
+            _LOGGER.exception("%s %s failed", self.kind.resource, self.name)
+            self.end("Failed", f"{INTERNAL} ({type(error).__name__}: {error})")
+
+    async def _run(self) -> None:
+        folder = Folder(self.home / "ml", isolated=await self.processes.isolates())
+        await asyncio.to_thread(_emptied, folder.path, keep=self.kept())
+        program = await self.or_stop(self.prepare(folder))
+        self.began()
+        code = await self._execute(program)
+        await self.finish(folder, program, code)
+
+    def kept(self) -> tuple[str, ...]:
+        """The folders that stay when an interrupted job is run again."""
+        return ()
+
+    @abstractmethod
+    async def prepare(self, folder: Folder) -> Program:
+        """Get the job's files; gives what it runs."""
+
+    @abstractmethod
+    def began(self) -> None:
+        """The program is about to run."""
+
+    @abstractmethod
+    async def finish(self, folder: Folder, program: Program, code: int) -> None:
+        """Give what the program has made, and end the job."""
+
+    @abstractmethod
+    def end(self, status: str, reason: str = "") -> None:
+        """Write the last status."""
+
+    def background(self, folder: Folder) -> list[Coroutine[Any, Any, None]]:
+        """What goes on while the program runs."""
+        return []
+
+    def save(self, **members: Any) -> None:
+        """Write members of the description, and tell who waits for the job."""
+        self.document.update(members, LastModifiedTime=datetime.now(UTC))
+        self.runtime.store.put(self.kind.store, self.name, self.document)
+        announce(self.runtime, self.kind, self.document)
+
+    async def or_stop(self, work: Coroutine[Any, Any, Any]) -> Any:
+        """The result of `work`, unless the job is asked to stop before."""
+        task, stop = asyncio.ensure_future(work), asyncio.ensure_future(self._stopping.wait())
+        try:
+            await asyncio.wait({task, stop}, return_when=asyncio.FIRST_COMPLETED)
+            if not task.done():
+                raise JobStopped
+            return task.result()
+        finally:
+            stop.cancel()
+            if not task.done():
+                task.cancel()
+                await asyncio.gather(task, return_exceptions=True)
+
+    @contextlib.asynccontextmanager
+    async def _turn(self) -> Any:
+        """At most so many jobs run at once; the others wait in the order in which they came."""
+        await self.or_stop(self._turns.acquire())
+        try:
+            yield
+        finally:
+            self._turns.release()
+
+    async def _execute(self, program: Program) -> int:
+        folder = Folder(self.home / "ml", isolated=await self.processes.isolates())
+        job = f"{self.kind.resource}/{self.name}"
+        running = asyncio.ensure_future(self.processes.run(job, program, self.log))
+        beside = [asyncio.ensure_future(work) for work in self.background(folder)]
+        stop = asyncio.ensure_future(self._stopping.wait())
+        limit = self.document.get("StoppingCondition", {}).get("MaxRuntimeInSeconds")
+        try:
+            await asyncio.wait({running, stop}, timeout=limit, return_when=asyncio.FIRST_COMPLETED)
+            if not running.done():
+                self.exceeded = not self.is_stopping
+                self.processes.signal(job, signal.SIGTERM)
+                await asyncio.wait({running}, timeout=self._grace)
+            if not running.done():
+                self.processes.signal(job, signal.SIGKILL)
+            return await running
+        finally:
+            for task in (stop, running, *beside):
+                task.cancel()
+            await asyncio.gather(running, *beside, return_exceptions=True)
+
+
+def announce(runtime: Runtime, kind: Kind, document: Document) -> None:
+    """As EventBridge has it: the description, its times in milliseconds."""
+    detail = {name: _announced(value) for name, value in document.items() if name[0] != "_"}
+    runtime.announce(
+        Announcement(
+            source="aws.sagemaker",
+            detail_type=f"SageMaker {kind.title} Job State Change",
+            detail=detail,
+            resources=(document[kind.arn],),
+        )
+    )
+
+
+def _announced(value: Any) -> Any:
+    if isinstance(value, datetime):
+        return int(value.timestamp() * 1000)
+    if isinstance(value, dict):
+        return {name: _announced(entry) for name, entry in value.items()}
+    if isinstance(value, list):
+        return [_announced(entry) for entry in value]
+    return value
+
+
+class Mirror:
+    """Keeps a prefix in S3 in step with a folder: what is new or has changed is uploaded."""
+
+    def __init__(self, aws: Aws, folder: Path, uri: str) -> None:
+        self._aws, self._folder, self._uri = aws, folder, uri.rstrip("/")
+        self._seen: dict[Path, tuple[int, int]] = {}
+
+    async def download(self) -> None:
+        self._folder.mkdir(parents=True, exist_ok=True)
+        await s3.download(self._aws, f"{self._uri}/", self._folder)
+        self._seen = dict(self._state())
+
+    async def upload(self) -> None:
+        if not self._folder.is_dir():
+            return
+        for path, state in self._state():
+            if self._seen.get(path) != state:
+                with contextlib.suppress(FileNotFoundError):  # the job has taken it away meanwhile
+                    content = await asyncio.to_thread(path.read_bytes)
+                    await s3.write(self._aws, f"{self._uri}/{path.relative_to(self._folder)}", content)
+                    self._seen[path] = state
+
+    async def keep(self) -> None:
+        while True:
+            await asyncio.sleep(_MIRROR_SECONDS)
+            await self.upload()
+
+    def _state(self) -> list[tuple[Path, tuple[int, int]]]:
+        found = []
+        for path in sorted(self._folder.rglob("*")):
+            with contextlib.suppress(FileNotFoundError):
+                if path.is_file() and path.suffix != ".partial":
+                    status = path.stat()
+                    found.append((path, (status.st_mtime_ns, status.st_size)))
+        return found
+
+
+async def install_requirements(file: Path, cache: Path, log: LogStream) -> Path | None:
+    """What requirements.txt asks for and our environment lacks, in a folder of its own on top of it.
+
+    Gives that folder, or None where nothing is missing. Raises JobFailed.
+    """
+    missing = missing_requirements(file)
+    if not missing:
+        return None
+    target = cache / hashlib.sha256("\n".join(sorted(missing)).encode()).hexdigest()[:16]
+    if await asyncio.to_thread(target.is_dir):
+        return target
+    partial = target.with_suffix(".partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    uv = shutil.which("uv", path=str(Path(sys.executable).parent))
+    installer = [uv, "pip"] if uv else [sys.executable, "-m", "pip"]
+    process = await asyncio.create_subprocess_exec(
+        *(*installer, "install", "--target", str(partial), *missing),
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    assert process.stdout is not None
+    try:
+        await log.copy(process.stdout)
+        status = await process.wait()
+    except BaseException:
+        process.kill()
+        raise
+    if status:
+        raise JobFailed(f"AlgorithmError: InstallRequirementsError:\nExitCode {status}\n{', '.join(missing)}")
+    partial.rename(target)
+    return target
+
+
+def _emptied(folder: Path, *, keep: tuple[str, ...]) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    for entry in folder.iterdir():
+        if entry.name not in keep:
+            if entry.is_dir() and not entry.is_symlink():
+                shutil.rmtree(entry)
+            else:
+                entry.unlink()

@@ -1,0 +1,401 @@
+"""SageMaker's training and processing jobs, as operations; `job_run.py` runs them."""
+
+import asyncio
+import os
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from typing import Any
+
+from stagegate.local import s3
+from stagegate.local.sagemaker.container import holds, script, submit_directory
+from stagegate.local.sagemaker.job_run import Document, JobRun, Kind, announce
+from stagegate.local.sagemaker.processes import MOUNT_AT, Processes
+from stagegate.local.sagemaker.processing import PROCESSING, ProcessingRun
+from stagegate.local.sagemaker.resources import (
+    TAGS,
+    check_name,
+    invalid,
+    order,
+    page,
+    pick,
+    put_tags,
+    refuse,
+    select,
+    tags_of,
+)
+from stagegate.local.sagemaker.training import TRAINING, TrainingRun, moved
+from stagegate.local.service import AWSError, Runtime, Service
+
+_RUNS: dict[str, type[JobRun]] = {kind.kind.resource: kind for kind in (TrainingRun, ProcessingRun)}
+_ENDED = ("Completed", "Failed", "Stopped")
+_TRAINING_SUMMARY = (
+    *("TrainingJobName", "TrainingJobArn", "CreationTime", "TrainingEndTime", "LastModifiedTime"),
+    *("TrainingJobStatus", "SecondaryStatus"),
+)
+_PROCESSING_SUMMARY = (
+    *("ProcessingJobName", "ProcessingJobArn", "CreationTime", "ProcessingEndTime", "LastModifiedTime"),
+    *("ProcessingJobStatus", "FailureReason", "ExitMessage"),
+)
+_RECORDED = (  # taken and given back; they change nothing where there is one machine
+    *("RoleArn", "ResourceConfig", "VpcConfig", "StoppingCondition", "EnableNetworkIsolation"),
+    *("EnableInterContainerTrafficEncryption", "EnableManagedSpotTraining", "CheckpointConfig"),
+    *("Environment", "ExperimentConfig", "RetryStrategy", "HyperParameters", "AlgorithmSpecification"),
+    *("InputDataConfig", "OutputDataConfig", "ProfilerConfig"),
+)
+
+
+class Jobs(Service):
+    """Training and processing jobs, and the tags of every SageMaker resource."""
+
+    grace_seconds = 120.0
+    """From SIGTERM to SIGKILL when a job is stopped, as in SageMaker."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        super().__init__(runtime)
+        self._processes = Processes()
+        self._turns = asyncio.Semaphore(runtime.max_jobs or os.cpu_count() or 1)
+        self._under_way: dict[tuple[str, str], JobRun] = {}
+
+    async def start(self) -> None:
+        """Jobs that were under way are run again: their processes went with the server."""
+        await self._processes.start()
+        for kind in (TRAINING, PROCESSING):
+            for document in self.runtime.store.list(kind.store):
+                if document[kind.status] not in _ENDED:
+                    run = self._begin(kind, document[kind.name])
+                    if document[kind.status] == "Stopping":
+                        run.request_stop()
+
+    async def stop(self) -> None:
+        await super().stop()
+        await self._processes.stop()
+
+    async def create_training_job(
+        self,
+        *,
+        TrainingJobName: str,
+        RoleArn: str,
+        OutputDataConfig: Document,
+        ResourceConfig: Document,
+        AlgorithmSpecification: Document | None = None,
+        HyperParameters: dict[str, str] | None = None,
+        InputDataConfig: list[Document] | None = None,
+        StoppingCondition: Document | None = None,
+        CheckpointConfig: Document | None = None,
+        EnableManagedSpotTraining: bool = False,
+        Environment: dict[str, str] | None = None,
+        Tags: list[dict[str, str]] | None = None,
+        **rest: Any,
+    ) -> Document:
+        check_name(TrainingJobName, member="trainingJobName")
+        algorithm, condition = (
+            AlgorithmSpecification or {},
+            StoppingCondition or {"MaxRuntimeInSeconds": 86_400},
+        )
+        hyperparameters = HyperParameters or {}
+        refuse(
+            [(name, value) for name, value in rest.items() if name not in _RECORDED],
+            operation="CreateTrainingJob",
+        )
+        refuse([("AlgorithmName", algorithm.get("AlgorithmName"))], operation="CreateTrainingJob")
+        _check_one_instance(ResourceConfig)
+        if not script(hyperparameters) and "ContainerEntrypoint" not in algorithm:
+            raise invalid(
+                "No image is pulled by the local runtime: give the script by the hyperparameters "
+                "sagemaker_program and sagemaker_submit_directory, or a ContainerEntrypoint"
+            )
+        if EnableManagedSpotTraining:
+            waits = condition.get("MaxWaitTimeInSeconds")
+            if waits is None or waits < condition.get("MaxRuntimeInSeconds", 86_400):
+                raise invalid(
+                    "Invalid MaxWaitTimeInSeconds. It must be present and be greater than or equal to "
+                    "MaxRuntimeInSeconds"
+                )
+        if CheckpointConfig:
+            _check_path(
+                CheckpointConfig.get("LocalPath", f"{MOUNT_AT}/checkpoints"), "CheckpointConfig.LocalPath"
+            )
+        for channel in InputDataConfig or []:
+            _check_channel(channel, algorithm)
+            await self._check_exists(channel["DataSource"]["S3DataSource"]["S3Uri"])
+        if script(hyperparameters):
+            source = submit_directory(hyperparameters)
+            if source is None:
+                raise invalid(
+                    "The hyperparameter sagemaker_submit_directory is missing: an s3:// URI of a tar.gz"
+                )
+            await self._check_exists(source)
+        now = datetime.now(UTC)
+        document: Document = {
+            "TrainingJobName": TrainingJobName,
+            "TrainingJobArn": self.runtime.arn("sagemaker", f"training-job/{TrainingJobName}"),
+            "TrainingJobStatus": "InProgress",
+            "HyperParameters": hyperparameters,
+            "AlgorithmSpecification": algorithm,
+            "RoleArn": RoleArn,
+            "InputDataConfig": InputDataConfig or [],
+            "OutputDataConfig": OutputDataConfig,
+            "ResourceConfig": ResourceConfig,
+            "StoppingCondition": condition,
+            "EnableManagedSpotTraining": EnableManagedSpotTraining,
+            **({"CheckpointConfig": CheckpointConfig} if CheckpointConfig else {}),
+            **({"Environment": Environment} if Environment else {}),
+            **rest,
+            "CreationTime": now,
+            "LastModifiedTime": now,
+        }
+        document |= moved(document, "Starting")
+        return self._create(TRAINING, document, Tags)
+
+    def describe_training_job(self, *, TrainingJobName: str) -> Document:
+        return self._described(TRAINING, TrainingJobName)
+
+    def stop_training_job(self, *, TrainingJobName: str) -> Document:
+        return self._stop_job(TRAINING, TrainingJobName)
+
+    def list_training_jobs(
+        self,
+        *,
+        CreationTimeAfter: datetime | None = None,
+        CreationTimeBefore: datetime | None = None,
+        NameContains: str | None = None,
+        StatusEquals: str | None = None,
+        SortBy: str = "CreationTime",
+        SortOrder: str = "Descending",
+        NextToken: str | None = None,
+        MaxResults: int | None = None,
+        **rest: Any,
+    ) -> Document:
+        refuse(rest.items(), operation="ListTrainingJobs")
+        found = select(
+            self.runtime.store.list(TRAINING.store),
+            name=TRAINING.name,
+            contains=NameContains,
+            created_after=CreationTimeAfter,
+            created_before=CreationTimeBefore,
+            equal={TRAINING.status: StatusEquals},
+        )
+        return _listed(found, TRAINING, _TRAINING_SUMMARY, SortBy, SortOrder, NextToken, MaxResults)
+
+    async def create_processing_job(
+        self,
+        *,
+        ProcessingJobName: str,
+        ProcessingResources: Document,
+        AppSpecification: Document,
+        RoleArn: str,
+        ProcessingInputs: list[Document] | None = None,
+        ProcessingOutputConfig: Document | None = None,
+        StoppingCondition: Document | None = None,
+        Environment: dict[str, str] | None = None,
+        NetworkConfig: Document | None = None,
+        ExperimentConfig: Document | None = None,
+        Tags: list[dict[str, str]] | None = None,
+    ) -> Document:
+        check_name(ProcessingJobName, member="processingJobName")
+        _check_one_instance(ProcessingResources["ClusterConfig"])
+        if "ContainerEntrypoint" not in AppSpecification:
+            raise invalid(
+                "No image is pulled by the local runtime: give AppSpecification's ContainerEntrypoint"
+            )
+        for source in ProcessingInputs or []:
+            await self._check_input(source)
+        for output in (ProcessingOutputConfig or {}).get("Outputs", []):
+            refuse(
+                [("FeatureStoreOutput", output.get("FeatureStoreOutput"))], operation="CreateProcessingJob"
+            )
+            _check_path(output["S3Output"]["LocalPath"], "S3Output.LocalPath")
+            s3.split_uri(output["S3Output"]["S3Uri"])
+        now = datetime.now(UTC)
+        given = {
+            "ProcessingInputs": ProcessingInputs,
+            "ProcessingOutputConfig": ProcessingOutputConfig,
+            "StoppingCondition": StoppingCondition or {"MaxRuntimeInSeconds": 86_400},
+            "Environment": Environment,
+            "NetworkConfig": NetworkConfig,
+            "ExperimentConfig": ExperimentConfig,
+        }
+        document: Document = {
+            "ProcessingJobName": ProcessingJobName,
+            "ProcessingJobArn": self.runtime.arn("sagemaker", f"processing-job/{ProcessingJobName}"),
+            "ProcessingJobStatus": "InProgress",
+            "ProcessingResources": ProcessingResources,
+            "AppSpecification": AppSpecification,
+            "RoleArn": RoleArn,
+            **{name: value for name, value in given.items() if value is not None},
+            "CreationTime": now,
+            "LastModifiedTime": now,
+        }
+        return self._create(PROCESSING, document, Tags)
+
+    def describe_processing_job(self, *, ProcessingJobName: str) -> Document:
+        return self._described(PROCESSING, ProcessingJobName)
+
+    def stop_processing_job(self, *, ProcessingJobName: str) -> Document:
+        return self._stop_job(PROCESSING, ProcessingJobName)
+
+    def list_processing_jobs(
+        self,
+        *,
+        CreationTimeAfter: datetime | None = None,
+        CreationTimeBefore: datetime | None = None,
+        NameContains: str | None = None,
+        StatusEquals: str | None = None,
+        SortBy: str = "CreationTime",
+        SortOrder: str = "Descending",
+        NextToken: str | None = None,
+        MaxResults: int | None = None,
+        **rest: Any,
+    ) -> Document:
+        refuse(rest.items(), operation="ListProcessingJobs")
+        found = select(
+            self.runtime.store.list(PROCESSING.store),
+            name=PROCESSING.name,
+            contains=NameContains,
+            created_after=CreationTimeAfter,
+            created_before=CreationTimeBefore,
+            equal={PROCESSING.status: StatusEquals},
+        )
+        return _listed(found, PROCESSING, _PROCESSING_SUMMARY, SortBy, SortOrder, NextToken, MaxResults)
+
+    def add_tags(self, *, ResourceArn: str, Tags: list[dict[str, str]]) -> Document:
+        tags = tags_of(self.runtime.store, ResourceArn) | {tag["Key"]: tag["Value"] for tag in Tags}
+        listed = [{"Key": key, "Value": value} for key, value in tags.items()]
+        put_tags(self.runtime.store, ResourceArn, listed)
+        return {"Tags": listed}
+
+    def delete_tags(self, *, ResourceArn: str, TagKeys: list[str]) -> Document:
+        tags = tags_of(self.runtime.store, ResourceArn)
+        put_tags(
+            self.runtime.store,
+            ResourceArn,
+            [{"Key": key, "Value": value} for key, value in tags.items() if key not in TagKeys],
+        )
+        return {}
+
+    def list_tags(
+        self, *, ResourceArn: str, NextToken: str | None = None, MaxResults: int | None = None
+    ) -> Document:
+        tags = (self.runtime.store.get(TAGS, ResourceArn) or {"Tags": []})["Tags"]
+        return page(tags, member="Tags", token=NextToken, size=MaxResults, default=50)
+
+    def _create(self, kind: Kind, document: Document, tags: list[dict[str, str]] | None) -> Document:
+        name = document[kind.name]
+        if self.runtime.store.get(kind.store, name) is not None:
+            raise AWSError(
+                "ResourceInUse",
+                f"{kind.title} job names must be unique within an AWS account and region. {name}",
+            )
+        put_tags(self.runtime.store, document[kind.arn], tags)
+        self.runtime.store.put(kind.store, name, document)
+        announce(self.runtime, kind, document)
+        self._begin(kind, name)
+        return {kind.arn: document[kind.arn]}
+
+    def _begin(self, kind: Kind, name: str) -> JobRun:
+        run = _RUNS[kind.resource](
+            self.runtime, name, processes=self._processes, turns=self._turns, grace=self.grace_seconds
+        )
+        self._under_way[kind.resource, name] = run
+
+        async def whole() -> None:
+            await self.runtime.store.committed()  # what was answered is known before it is acted upon
+            try:
+                await run.run()
+            finally:
+                del self._under_way[kind.resource, name]
+
+        self.spawn(whole(), name=f"{kind.resource} {name}")
+        return run
+
+    def _described(self, kind: Kind, name: str) -> Document:
+        document = self.runtime.store.get(kind.store, name)
+        if document is None:
+            raise invalid("Requested resource not found.")
+        return document
+
+    def _stop_job(self, kind: Kind, name: str) -> Document:
+        document = self._described(kind, name)
+        run = self._under_way.get((kind.resource, name))
+        if document[kind.status] in _ENDED or run is None:
+            raise invalid(
+                f"The request was rejected because the {kind.title.lower()} job is in status "
+                f"{document[kind.status]}."
+            )
+        if document[kind.status] != "Stopping":
+            members = moved(run.document, "Stopping") if kind == TRAINING else {}
+            run.save(**{kind.status: "Stopping"}, **members)
+            run.request_stop()
+        return {}
+
+    async def _check_input(self, source: Document) -> None:
+        refuse([("DatasetDefinition", source.get("DatasetDefinition"))], operation="CreateProcessingJob")
+        given = source["S3Input"]
+        for member, only in (
+            ("S3DataType", "S3Prefix"),
+            ("S3InputMode", "File"),
+            ("S3CompressionType", "None"),
+        ):
+            if given.get(member, only) != only:
+                raise invalid(f"S3Input.{member} {given[member]} is not supported by the local runtime")
+        _check_path(given["LocalPath"], "S3Input.LocalPath")
+        await self._check_exists(given["S3Uri"])
+
+    async def _check_exists(self, uri: str) -> None:
+        """SageMaker looks before it starts anything."""
+        try:
+            found = await s3.keys(self.runtime.aws, uri)
+        except AWSError as error:
+            if error.code != "NoSuchBucket":
+                raise
+            found = []
+        if not found:
+            raise invalid(
+                f'No S3 objects found under S3 URL "{uri}" given in input data source. Please ensure that '
+                "the bucket exists in the selected region, that objects exist under that S3 prefix, and that "
+                "the role has s3:ListBucket permissions."
+            )
+
+
+def _check_one_instance(resources: Document) -> None:
+    if resources.get("InstanceCount", 1) != 1 or len(resources.get("InstanceGroups", [])) > 1:
+        raise invalid("InstanceCount above 1 is not supported by the local runtime")
+
+
+def _check_channel(channel: Document, algorithm: Document) -> None:
+    source = channel["DataSource"].get("S3DataSource")
+    mode = channel.get("InputMode", algorithm.get("TrainingInputMode", "File"))
+    if source is None or source["S3DataType"] != "S3Prefix" or mode not in ("File", "FastFile"):
+        raise invalid(
+            f"Channel {channel['ChannelName']}: only S3Prefix in File or FastFile mode is supported by the "
+            "local runtime"
+        )
+    refuse(
+        [(name, channel.get(name)) for name in ("ShuffleConfig",)]
+        + [(name, channel.get(name, "None") != "None") for name in ("CompressionType", "RecordWrapperType")],
+        operation="CreateTrainingJob",
+    )
+
+
+def _check_path(path: str, member: str) -> None:
+    if not holds(path):
+        raise invalid(f"{member} '{path}' should lie below {MOUNT_AT}/")
+
+
+def _listed(
+    documents: Iterable[Document],
+    kind: Kind,
+    summary: tuple[str, ...],
+    by: str,
+    direction: str,
+    token: str | None,
+    size: int | None,
+) -> Document:
+    members = {"Name": kind.name, "Status": kind.status}
+    ordered = order(list(documents), by=members.get(by, by), descending=direction == "Descending")
+    return page(
+        [pick(document, summary) for document in ordered],
+        member=f"{kind.title}JobSummaries",
+        token=token,
+        size=size,
+    )

@@ -1,0 +1,167 @@
+"""Jobs as processes: started by the launcher, their output read, ended by signals, never outliving us."""
+
+import asyncio
+import json
+import logging
+import os
+import signal
+import socket
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from stagegate.local.sagemaker import launcher
+from stagegate.local.sagemaker.log_stream import LogStream
+
+_LOGGER = logging.getLogger(__name__)
+MOUNT_AT = Path("/opt/ml")
+_KEPT = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "LD_LIBRARY_PATH", "CUDA_VISIBLE_DEVICES")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Program:
+    """What a job runs. `folder` is what it sees at /opt/ml."""
+
+    folder: Path
+    command: list[str]
+    environment: dict[str, str]
+    directory: str
+
+
+class LauncherLost(Exception):
+    """The launcher ended, and the job with it."""
+
+
+class Processes:
+    """The launcher and the jobs that it has started."""
+
+    def __init__(self) -> None:
+        self._process: asyncio.subprocess.Process | None = None
+        self._channel: socket.socket | None = None
+        self._ready: asyncio.Future[bool] | None = None
+        self._ends: dict[str, asyncio.Future[int]] = {}
+
+    async def isolates(self) -> bool:
+        """Whether jobs get namespaces of their own, and so see their folder at /opt/ml."""
+        if self._ready is None:
+            await self._start()
+        assert self._ready is not None
+        return await asyncio.shield(self._ready)
+
+    async def run(self, job: str, program: Program, log: LogStream) -> int:
+        """Run to the end, the output line by line into `log`; gives the exit code, as a container has it.
+
+        Raises `LauncherLost`. Where the task is cancelled, the job is killed.
+        """
+        isolated = await self.isolates()
+        assert self._channel is not None
+        spec = program.folder.parent / "process.json"
+        spec.write_text(
+            json.dumps(
+                {
+                    "mount": str(program.folder),
+                    "mount_at": str(MOUNT_AT),
+                    "isolated": isolated,
+                    "command": program.command,
+                    "environment": inherited() | program.environment,
+                    "directory": program.directory,
+                }
+            )
+        )
+        ended: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        self._ends[job] = ended
+        reader, theirs = await _pipe()
+        try:
+            message = json.dumps({"job": job, "spec": str(spec)}).encode()
+            socket.send_fds(self._channel, [message], [theirs])
+        finally:
+            os.close(theirs)
+        try:
+            await log.copy(reader)
+            return await ended
+        except BaseException:
+            self.signal(job, signal.SIGKILL)
+            raise
+        finally:
+            self._ends.pop(job, None)
+
+    def signal(self, job: str, number: int) -> None:
+        """Send the job's first process a signal, as the container's."""
+        if self._channel is not None and job in self._ends:
+            self._channel.send(json.dumps({"job": job, "signal": number}).encode())
+
+    async def start(self) -> None:
+        """Begin to import, so that the first job needn't wait for it."""
+        await self._start()
+
+    async def stop(self) -> None:
+        """End the launcher, and every job with it."""
+        if self._process is not None:
+            process = self._process
+            self._lost()
+            await process.wait()
+
+    async def _start(self) -> None:
+        loop = asyncio.get_running_loop()
+        self._ready = loop.create_future()
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with theirs:
+            self._process = await asyncio.create_subprocess_exec(
+                sys.executable,
+                "-P",  # not this folder, whose modules are not for the jobs
+                launcher.__file__,
+                *("--socket", str(theirs.fileno())),
+                stdin=asyncio.subprocess.DEVNULL,
+                pass_fds=(theirs.fileno(),),
+                start_new_session=True,
+                env=inherited() | {"PYTHONUNBUFFERED": "1"},
+            )
+        ours.setblocking(False)
+        self._channel = ours
+        loop.add_reader(ours, self._receive)
+
+    def _receive(self) -> None:
+        assert self._channel is not None
+        try:
+            text = self._channel.recv(launcher.MAX_MESSAGE)
+        except BlockingIOError:
+            return
+        except ConnectionError:
+            text = b""
+        if not text:
+            _LOGGER.error("the process that starts jobs ended; it is started again with the next job")
+            self._lost()
+            return
+        message = json.loads(text)
+        if "ready" in message:
+            if self._ready is not None and not self._ready.done():
+                self._ready.set_result(message["isolates"])
+        elif (ended := self._ends.get(message["job"])) and not ended.done():
+            ended.set_result(message["exit"])
+
+    def _lost(self) -> None:
+        if self._channel is not None:
+            asyncio.get_running_loop().remove_reader(self._channel)
+            self._channel.close()
+        if self._ready is not None and not self._ready.done():
+            self._ready.set_exception(LauncherLost("the process that starts jobs could not be started"))
+        for ended in self._ends.values():
+            if not ended.done():
+                ended.set_exception(LauncherLost("the process that starts jobs ended"))
+        self._process, self._channel, self._ready = None, None, None
+
+
+def inherited() -> dict[str, str]:
+    """What a job gets of the server's own environment; our interpreter is the first on its path."""
+    kept = {name: os.environ[name] for name in _KEPT if name in os.environ}
+    return kept | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{kept.get('PATH', os.defpath)}"}
+
+
+async def _pipe() -> tuple[asyncio.StreamReader, int]:
+    """A pipe: our end to read from, and the descriptor of the other."""
+    reading, writing = os.pipe()
+    reader = asyncio.StreamReader()
+    loop = asyncio.get_running_loop()
+    file = os.fdopen(reading, "rb", buffering=0)
+    await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), file)
+    return reader, writing
