@@ -175,18 +175,19 @@ class ModelProcess:
     async def _end(self) -> None:
         self._healthy.clear()
         process, self._process = self._process, None
-        if process is not None:
-            _signal(process.pid, signal.SIGTERM)
-            try:
-                await asyncio.wait_for(process.wait(), _GRACE_SECONDS)
-            except TimeoutError:
-                pass
-            finally:
+        lifeline, self._lifeline = self._lifeline, None
+        try:
+            if process is not None:
+                _signal(process.pid, signal.SIGTERM)
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(process.wait(), _GRACE_SECONDS)
+        finally:
+            if process is not None:
                 _signal(process.pid, signal.SIGKILL)  # what it has started, and itself if it would not end
+            if lifeline is not None:
+                lifeline.close()
+        if process is not None:
             await process.wait()
-        if self._lifeline is not None:
-            self._lifeline.close()
-            self._lifeline = None
 
 
 def _signal(group: int, number: int) -> None:

@@ -7,7 +7,6 @@ of SageMaker's inference toolkit (`model_fn`, `input_fn`, `predict_fn`, `output_
 
 import argparse
 import asyncio
-import ctypes
 import functools
 import importlib.util
 import inspect
@@ -36,7 +35,6 @@ JSON, CSV, NPY = "application/json", "text/csv", "application/x-npy"
 READY = b"ready\n"
 
 _TEXT_TYPES = (JSON, CSV)  # the toolkit hands these to input_fn as text
-_PR_SET_PDEATHSIG = 1
 _NEVER = 10**9  # seconds; a connection that closes while a request is on its way would lose the request
 
 
@@ -219,8 +217,6 @@ def application(handlers: Handlers) -> Starlette:
 
 def end_with_parent(lifeline: socket.socket) -> None:
     """Die, with all that the user's code has started, as soon as the server's end of `lifeline` closes."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
     def wait() -> None:
         while lifeline.recv(1):

@@ -33,10 +33,6 @@ def output_fn(prediction, accept):
 """
 
 
-class Refused(AWSError):
-    pass
-
-
 class FakeAws:
     """S3, CloudWatch Logs and alarms in memory, and SageMaker's own operations for each other."""
 
@@ -132,15 +128,17 @@ class SageMaker:
         return name
 
     async def settled(self, name: str) -> str:
-        """The endpoint's status, once it is none of those that pass; "" when it is gone."""
+        """The endpoint's status, once it is one that stays."""
         async with asyncio.timeout(60):
             while True:
-                document = self.store.get("sagemaker/endpoint", name)
-                if document is None:
-                    return ""
-                if document["EndpointStatus"] in ("InService", "Failed"):
-                    return str(document["EndpointStatus"])
+                status = str(self.endpoints.describe_endpoint(EndpointName=name)["EndpointStatus"])
+                if status in ("InService", "Failed"):
+                    return status
                 await self.next_announcement()
+
+    async def gone(self, name: str) -> None:
+        """Return when the endpoint has been deleted."""
+        await asyncio.gather(*(task for task in asyncio.all_tasks() if task.get_name() == f"delete {name}"))
 
     async def next_announcement(self) -> None:
         await self._news.wait()
