@@ -1,0 +1,55 @@
+"""AWS::CloudWatch: alarms."""
+
+from stagegate.local.service import AWSError
+from stagegate.local.stacks.resources.kind import (
+    Attributes,
+    Context,
+    Properties,
+    ResourceType,
+    picked,
+    properties,
+)
+
+_AS_GIVEN = (
+    "AlarmName ActionsEnabled AlarmActions AlarmDescription ComparisonOperator DatapointsToAlarm Dimensions "
+    "EvaluateLowSampleCountPercentile EvaluationPeriods ExtendedStatistic InsufficientDataActions MetricName "
+    "Metrics Namespace OKActions Period Statistic Threshold ThresholdMetricId TreatMissingData Unit"
+)
+
+
+async def _put(context: Context, wanted: Properties) -> None:
+    members = picked(wanted, _AS_GIVEN)
+    await context("cloudwatch", "PutMetricAlarm", Tags=context.merged_tags(wanted), **members)
+
+
+async def _create(context: Context, wanted: Properties) -> Attributes:
+    name = wanted["AlarmName"]
+    there = await context("cloudwatch", "DescribeAlarms", AlarmNames=[name])
+    if there.get("MetricAlarms"):
+        raise AWSError("AlreadyExists", f"{name} already exists")
+    await _put(context, wanted)
+    context.made(name)
+    return {"Arn": context.runtime.arn("cloudwatch", f"alarm:{name}")}
+
+
+async def _update(context: Context, name: str, old: Properties, new: Properties) -> None:
+    await _put(context, new)
+
+
+async def _delete(context: Context, name: str | None, had: Properties) -> None:
+    names = [name or had["AlarmName"]]
+    if (await context("cloudwatch", "DescribeAlarms", AlarmNames=names)).get("MetricAlarms"):
+        await context("cloudwatch", "DeleteAlarms", AlarmNames=names)
+
+
+TYPES = (
+    ResourceType(
+        name="AWS::CloudWatch::Alarm",
+        supported=properties(f"{_AS_GIVEN} Tags"),
+        create=_create,
+        update=_update,
+        delete=_delete,
+        named_by="AlarmName",
+        longest_name=255,
+    ),
+)
