@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from torch import Tensor, distributed
@@ -64,6 +65,8 @@ def launch_if_several(script: str, arguments: Sequence[str]) -> None:
         ]
     else:
         command.append("--standalone")
+    paths = [str(Path(script).resolve().parents[1]), os.environ.get("PYTHONPATH", "")]
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
     sys.stdout.flush()
     os.execv(sys.executable, [*command, script, *arguments])  # noqa: S606 - the same job, started differently
 

@@ -58,7 +58,7 @@ def model_fn(model_dir: str, context: object = None) -> Model:
 
     folder = Path(model_dir)
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = int(os.environ.get("OMP_NUM_THREADS", 0)) or len(os.sched_getaffinity(0))
+    options.intra_op_num_threads = int(os.environ.get("OMP_NUM_THREADS", 0)) or os.cpu_count() or 1
     options.inter_op_num_threads = 1
     # Threads that spin between two requests take the processor from those that have one.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")

@@ -135,7 +135,7 @@ def _decode_archive(
             return Decoded(sha256=hashlib.sha256(content).hexdigest(), problem=problem)
 
         # Decoding leaves Python's lock to others, so that threads do.
-        with ThreadPoolExecutor(max_workers=len(os.sched_getaffinity(0))) as pool:
+        with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
             decoded = list(pool.map(decode_entry, range(len(listing.entries))))
     return listing, decoded, images
 

@@ -8,7 +8,6 @@ The same seed gives the same bytes.
 import argparse
 import io
 import multiprocessing
-import os
 import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -63,7 +62,7 @@ def write_data_set(path: Path, *, seed: int, images_per_class: int, test_images_
     partial = path.with_name(f".{path.name}.partial")
     # Spawned, so that nothing of the caller (threads, locks) comes along.
     with (
-        multiprocessing.get_context("spawn").Pool(len(os.sched_getaffinity(0))) as pool,
+        multiprocessing.get_context("spawn").Pool() as pool,
         zipfile.ZipFile(partial, "w", zipfile.ZIP_STORED) as archive,
     ):
         for picture, content in zip(pictures, pool.imap(jpeg, pictures, chunksize=16), strict=True):

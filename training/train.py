@@ -76,9 +76,7 @@ def default_checkpoint_dir() -> Path | None:
 def main(arguments: Sequence[str] | None = None) -> None:
     options = parse(arguments)
     launch_if_several(__file__, sys.argv[1:] if arguments is None else arguments)
-    torch.set_num_threads(
-        max(1, len(os.sched_getaffinity(0)) // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
-    )
+    torch.set_num_threads(max(1, (os.cpu_count() or 1) // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))))
     with StopRequest() as stop, joined() as world:
         try:
             finished = train(options, world, stop)
