@@ -100,12 +100,12 @@ def stopped_local(tmp_path: Path) -> Iterator[Local]:
     try:
         yield runtime
     finally:
-        runtime.stop()
+        runtime.kill()
 
 
 @pytest.fixture
 def local(stopped_local: Local) -> Local:
-    """The local runtime, ready; stopped at the end of the test."""
+    """The local runtime, ready; killed at the end of the test."""
     stopped_local.start()
     return stopped_local
 
