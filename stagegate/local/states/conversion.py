@@ -174,7 +174,7 @@ def with_metadata(resource: Resource, output: dict[str, Json], size: int) -> dic
             "x-amzn-Remapped-Content-Length": "0",
             "X-Amzn-Trace-Id": f"root=1-{uuid.uuid4().hex[:8]}-{uuid.uuid4().hex[:24]};sampled=0",
         }
-    else:
+    elif resource.service != "dynamodb":
         headers["connection"] = headers.pop("Connection")
     metadata = {
         "AllHttpHeaders": {name: [value] for name, value in headers.items()},

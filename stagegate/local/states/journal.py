@@ -14,8 +14,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from stagegate.local.service import Json
+from stagegate.local.states.errors import RUNTIME, StateFailed
 from stagegate.local.store import Store
 
+MAXIMUM_EVENTS = 25_000
 _UNSCOPED = "-"
 """Events of scopes that were abandoned: part of the history, not asked for in a replay."""
 
@@ -144,6 +146,9 @@ class Scope:
                 raise JournalMismatch(f"{self.journal.stream} {self.path}: {type} expected, {entry} found")
             event = Event.from_entry(entry)
         else:
+            if self.journal.last_id >= MAXIMUM_EVENTS - 1:
+                message = f"The execution reached the maximum number of history events ({MAXIMUM_EVENTS})."
+                raise StateFailed(RUNTIME, message)
             event = self.journal.event(type, details, previous_id=self.last_id, scope=self.path)
         if leads_on:
             self.last_id = event.id

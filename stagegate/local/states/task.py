@@ -62,7 +62,11 @@ def _seconds(visit: Visit, seconds: int | None, path: str | None, data: Json) ->
     return value
 
 
-class HeartbeatMissed(Exception):
+class OutOfTime(Exception):
+    """The task took longer than its TimeoutSeconds."""
+
+
+class HeartbeatMissed(OutOfTime):
     """The worker of a task token was silent for too long."""
 
 
@@ -125,12 +129,11 @@ class Attempt:
         if self.scope.is_replaying:
             return self._replayed()
         try:
-            async with asyncio.timeout(None if self.deadline is None else self.deadline - time.time()):
-                output = await work()
+            output = await self._in_time(work)
             text = to_text(output)
             if len(text.encode()) > MAXIMUM_DATA:
                 raise StateFailed(DATA_LIMIT_EXCEEDED, too_large(self.resource.arn), from_task=True)
-        except (TimeoutError, HeartbeatMissed) as late:
+        except OutOfTime as late:
             self.scope.event(f"{self.prefix}TimedOut", {**self.common, "error": TIMEOUT})
             self._give_up()
             raise StateFailed(TIMEOUT, from_task=True, heartbeat=isinstance(late, HeartbeatMissed)) from late
@@ -142,6 +145,17 @@ class Attempt:
             raise
         self.scope.event(f"{self.prefix}{event}", {**self.common, "output": text})
         return output
+
+    async def _in_time(self, work: Callable[[], Awaitable[Json]]) -> Json:
+        try:
+            async with asyncio.timeout(
+                None if self.deadline is None else self.deadline - time.time()
+            ) as limit:
+                return await work()
+        except TimeoutError as late:
+            if limit.expired():
+                raise OutOfTime from late
+            raise
 
     def _replayed(self) -> Json:
         event_type = self.scope.next_type() or ""

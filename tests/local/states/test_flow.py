@@ -230,6 +230,24 @@ async def test_an_execution_that_takes_too_long_times_out(machines: Machines) ->
     ]
 
 
+async def test_an_endless_loop_ends_when_its_history_is_full(machines: Machines) -> None:
+    states = {"A": {"Type": "Pass", "Next": "B"}, "B": {"Type": "Pass", "Next": "A"}}
+
+    execution = machines.start({"StartAt": "A", "States": states})
+    await machines.end(execution)
+
+    described = machines.api.describe_execution(executionArn=execution)
+    latest = machines.api.get_execution_history(executionArn=execution, maxResults=1, reverseOrder=True)[
+        "events"
+    ]
+    assert (described["status"], described["error"], described["cause"]) == (
+        "FAILED",
+        "States.Runtime",
+        "The execution reached the maximum number of history events (25000).",
+    )
+    assert [(event["id"], event["type"]) for event in latest] == [(25_000, "ExecutionFailed")]
+
+
 async def test_the_history_has_what_each_state_was_given_and_gave(machines: Machines) -> None:
     ended = await machines.run(only({"Type": "Pass", "Result": "é"}), [1, 2])
 

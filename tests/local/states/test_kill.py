@@ -102,6 +102,44 @@ class Run:
         return json.loads(self.states.describe_execution(executionArn=self.arn)["output"])
 
 
+def test_a_job_that_was_running_is_waited_for_and_not_started_again(local: Local) -> None:
+    states, sagemaker = local.client("stepfunctions"), local.client("sagemaker")
+    entry_point = ["python3", "-c", "import time; time.sleep(2)"]
+    cluster = {"InstanceCount": 1, "InstanceType": "ml.m5.large", "VolumeSizeInGB": 1}
+    job = {
+        "Type": "Task",
+        "Resource": "arn:aws:states:::sagemaker:createProcessingJob.sync",
+        "Parameters": {
+            "ProcessingJobName": "nap",
+            "RoleArn": ROLE,
+            "AppSpecification": {"ImageUri": "image", "ContainerEntrypoint": entry_point},
+            "ProcessingResources": {"ClusterConfig": cluster},
+        },
+        "ResultSelector": {"status.$": "$.ProcessingJobStatus"},
+        "End": True,
+    }
+    definition = json.dumps({"StartAt": "Job", "States": {"Job": job}})
+    machine = states.create_state_machine(name="job", definition=definition, roleArn=ROLE)["stateMachineArn"]
+
+    run = Run(local, machine)
+    run.wait_for("TaskSubmitted", 1)
+    local.kill()
+    local.start()
+
+    assert run.output() == {"status": "Completed"}
+    assert [event["type"] for event in run.events()] == [
+        "ExecutionStarted",
+        "TaskStateEntered",
+        "TaskScheduled",
+        "TaskStarted",
+        "TaskSubmitted",
+        "TaskSucceeded",
+        "TaskStateExited",
+        "ExecutionSucceeded",
+    ]
+    assert len(sagemaker.list_processing_jobs()["ProcessingJobSummaries"]) == 1
+
+
 def test_nothing_is_lost_and_nothing_happens_twice(local: Local) -> None:
     states = local.client("stepfunctions")
     queue = local.client("sqs").create_queue(QueueName="asked")["QueueUrl"]
