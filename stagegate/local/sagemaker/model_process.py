@@ -10,9 +10,9 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+from stagegate.local.log_stream import LogStream
 from stagegate.local.sagemaker import model_server
 from stagegate.local.sagemaker.connections import ConnectionLost, Connections, Headers, Reply
-from stagegate.local.sagemaker.log_stream import LogStream
 
 _GRACE_SECONDS = 5  # from SIGTERM to SIGKILL
 _DRAIN_SECONDS = 60  # an invocation takes no longer

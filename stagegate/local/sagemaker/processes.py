@@ -10,8 +10,8 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from stagegate.local.log_stream import LogStream
 from stagegate.local.sagemaker import launcher
-from stagegate.local.sagemaker.log_stream import LogStream
 
 _LOGGER = logging.getLogger(__name__)
 MOUNT_AT = Path("/opt/ml")
