@@ -1,0 +1,190 @@
+"""Lambda functions as processes: warm workers, one invocation at a time each, ended when it takes too long."""
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from stagegate.local import function_worker
+
+_KEPT = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "LD_LIBRARY_PATH")
+_MAX_LINE = 32 * 1024 * 1024  # a result of 6 MB, escaped as JSON in JSON
+_INIT_SECONDS = 10.0  # what Lambda gives a function to start
+
+Json = Any
+
+
+@dataclass(frozen=True, kw_only=True)
+class Configured:
+    """What a worker is started with; a changed function is another one."""
+
+    name: str
+    revision: str
+    root: Path
+    environment: dict[str, str] = field(hash=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """How an invocation ended: with a result, as JSON text, or with an error as Lambda describes it."""
+
+    result: str = "null"
+    error: dict[str, Json] | None = None
+
+
+class Worker:
+    """One process."""
+
+    def __init__(
+        self, process: asyncio.subprocess.Process, events: int, results: asyncio.StreamReader
+    ) -> None:
+        self._process = process
+        self._events = os.fdopen(events, "wb", buffering=0)
+        self._results = results
+
+    @classmethod
+    async def started(cls, configured: Configured) -> "Worker":
+        events_in, events_out = os.pipe()
+        results_in, results_out = os.pipe()
+        try:
+            process = await asyncio.create_subprocess_exec(
+                *(sys.executable, "-P", function_worker.__file__),
+                *("--events", str(events_in), "--results", str(results_out)),
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=asyncio.subprocess.DEVNULL,
+                stderr=asyncio.subprocess.DEVNULL,
+                pass_fds=(events_in, results_out),
+                start_new_session=True,
+                cwd=configured.root,
+                env={name: os.environ[name] for name in _KEPT if name in os.environ} | configured.environment,
+            )
+        finally:
+            os.close(events_in)
+            os.close(results_out)
+        reader = asyncio.StreamReader(limit=_MAX_LINE)
+        await asyncio.get_running_loop().connect_read_pipe(
+            lambda: asyncio.StreamReaderProtocol(reader), os.fdopen(results_in, "rb", buffering=0)
+        )
+        return cls(process, events_out, reader)
+
+    @property
+    def is_running(self) -> bool:
+        return self._process.returncode is None
+
+    async def ready(self, log: Callable[[str], None]) -> Outcome | None:
+        """None once the handler is imported, else the error in it."""
+        message = await self._next(log)
+        if message is None:
+            return await self._crashed()
+        if "init_error" in message:
+            return Outcome(error=message["init_error"])
+        return None
+
+    async def invoke(self, request: dict[str, Json], log: Callable[[str], None]) -> Outcome:
+        line = json.dumps(request).encode() + b"\n"
+        try:
+            await asyncio.to_thread(self._events.write, line)
+        except BrokenPipeError:
+            return await self._crashed()
+        message = await self._next(log)
+        if message is None:
+            return await self._crashed()
+        return Outcome(result=message.get("result", "null"), error=message.get("error"))
+
+    async def end(self) -> None:
+        """Kill it, and what it has started."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+        with contextlib.suppress(OSError):
+            self._events.close()
+        await self._process.wait()
+
+    async def _next(self, log: Callable[[str], None]) -> dict[str, Json] | None:
+        while line := await self._results.readline():
+            message: dict[str, Json] = json.loads(line)
+            if "log" not in message:
+                return message
+            log(message["log"])
+        return None
+
+    async def _crashed(self) -> Outcome:
+        status = await self._process.wait()
+        text = f"exit status {status}" if status >= 0 else f"signal: {signal.Signals(-status).name}"
+        return Outcome(
+            error={"errorType": "Runtime.ExitError", "errorMessage": f"Runtime exited with error: {text}"}
+        )
+
+
+@dataclass
+class Workers:
+    """The idle workers of every function; a further invocation at the same time gets a further worker."""
+
+    idle: dict[Configured, list[Worker]] = field(default_factory=dict)
+    all: set[Worker] = field(default_factory=set)
+
+    async def invoke(
+        self, configured: Configured, request: dict[str, Json], log: Callable[[str], None]
+    ) -> Outcome:
+        """Run one event, within `request["timeout"]` seconds."""
+        worker = self._take_idle(configured)
+        if worker is None:
+            worker = await Worker.started(configured)
+            self.all.add(worker)
+            try:
+                failed = await asyncio.wait_for(worker.ready(log), _INIT_SECONDS)
+            except TimeoutError:
+                failed = _timed_out(request, _INIT_SECONDS)
+            except BaseException:
+                await self._discard(worker)
+                raise
+            if failed:
+                await self._discard(worker)
+                return failed
+        try:
+            outcome = await asyncio.wait_for(worker.invoke(request, log), request["timeout"])
+        except TimeoutError:
+            await self._discard(worker)
+            return _timed_out(request, request["timeout"])
+        except BaseException:
+            await self._discard(worker)
+            raise
+        if worker.is_running and (outcome.error or {}).get("errorType") != "Runtime.ExitError":
+            self.idle.setdefault(configured, []).append(worker)
+        else:
+            await self._discard(worker)
+        return outcome
+
+    async def retire(self, name: str) -> None:
+        """End the idle workers of a function that has changed or gone."""
+        for configured in [configured for configured in self.idle if configured.name == name]:
+            for worker in self.idle.pop(configured):
+                await self._discard(worker)
+
+    async def stop(self) -> None:
+        self.idle.clear()
+        for worker in list(self.all):
+            await self._discard(worker)
+
+    def _take_idle(self, configured: Configured) -> Worker | None:
+        workers = self.idle.get(configured, [])
+        while workers:
+            worker = workers.pop()
+            if worker.is_running:
+                return worker
+            self.all.discard(worker)
+        return None
+
+    async def _discard(self, worker: Worker) -> None:
+        self.all.discard(worker)
+        await worker.end()
+
+
+def _timed_out(request: dict[str, Json], seconds: float) -> Outcome:
+    message = f"RequestId: {request['request_id']} Error: Task timed out after {seconds:.2f} seconds"
+    return Outcome(error={"errorType": "Sandbox.Timedout", "errorMessage": message})
