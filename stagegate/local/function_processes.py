@@ -1,4 +1,4 @@
-"""Lambda functions as processes: warm workers, one invocation at a time each, ended when it takes too long."""
+"""Lambda functions as processes: warm workers, one invocation each at a time, ended when it takes long."""
 
 import asyncio
 import contextlib
