@@ -1,1 +1,1 @@
-"""AWS on one machine: one HTTP endpoint behind which jobs run, endpoints serve, mail is sent and stacks deploy."""
+"""AWS on one machine: one HTTP endpoint behind which jobs run, endpoints serve and stacks deploy."""

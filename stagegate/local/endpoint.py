@@ -30,6 +30,7 @@ SERVICES: Mapping[str, tuple[str, ...]] = {
     "codebuild": ("builds.CodeBuild",),
     "events": ("events.EventBridge",),
     "lambda": ("functions.Functions",),
+    "logs": ("logs.Logs",),
     "sagemaker": (
         "sagemaker.jobs.Jobs",
         "sagemaker.registry.Registry",

@@ -49,12 +49,13 @@ async def download(aws: Aws, uri: str, folder: Path) -> list[Path]:
         if key.endswith("/"):  # a folder made by hand in the S3 console
             continue
         name = key.rsplit("/", 1)[-1] if key == prefix else key[len(prefix) :].lstrip("/")
+        if ".." in name.split("/"):
+            raise AWSError(
+                "ValidationException", f"the key '{key}' of bucket '{bucket}' would leave its folder"
+            )
         path = folder / name
-        if not path.resolve().is_relative_to(folder.resolve()):
-            raise AWSError("ValidationException", f"the key '{key}' in bucket '{bucket}' would leave its folder")
         body = await read(aws, f"s3://{bucket}/{key}")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        await asyncio.to_thread(path.write_bytes, body)
+        await asyncio.to_thread(_write_file, path, body)
         files.append(path)
     return files
 
@@ -62,8 +63,17 @@ async def download(aws: Aws, uri: str, folder: Path) -> list[Path]:
 async def upload(aws: Aws, folder: Path, uri: str) -> list[str]:
     """Every file below `folder` to its place below `uri`, in order of their names. Gives the URIs."""
     uris = []
-    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+    for path in await asyncio.to_thread(_files_below, folder):
         target = f"{uri.rstrip('/')}/{path.relative_to(folder).as_posix()}"
         await write(aws, target, await asyncio.to_thread(path.read_bytes))
         uris.append(target)
     return uris
+
+
+def _write_file(path: Path, body: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(body)
+
+
+def _files_below(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.rglob("*") if path.is_file())
