@@ -11,6 +11,7 @@ import signal
 import socket
 import sys
 from collections.abc import AsyncIterator, Iterator, Mapping
+from email.utils import formatdate
 from pathlib import Path
 from typing import IO, Any
 from urllib.parse import quote
@@ -21,6 +22,7 @@ from starlette.responses import JSONResponse, Response
 
 from stagegate.errors import StagegateError
 from stagegate.local.endpoint import Endpoint
+from stagegate.local.inbox import read_inbox, read_mail
 from stagegate.local.messages import HttpRequest, HttpResponse
 from stagegate.local.service import Service
 from stagegate.local.store import Store
@@ -28,6 +30,7 @@ from stagegate.local.store import Store
 log = logging.getLogger(__name__)
 
 _FUNCTION_URL = "/_aws/lambda-url/"
+_INBOX = "/_stagegate/inbox"
 _GRACE_SECONDS = 5  # for requests under way when the server is told to end
 
 
@@ -99,6 +102,7 @@ async def _answering(endpoint: Endpoint, listener: socket.socket) -> AsyncIterat
         access_log=False,
         lifespan="off",
         server_header=False,
+        date_header=False,
         timeout_graceful_shutdown=_GRACE_SECONDS,
     )
     server = _Server(config)
@@ -106,12 +110,19 @@ async def _answering(endpoint: Endpoint, listener: socket.socket) -> AsyncIterat
     try:
         yield
     finally:
-        server.should_exit = True
+        server.stopping.set()
         await serving
 
 
 class _Server(uvicorn.Server):
-    """Leaves signals to `serve`."""
+    """Leaves signals to `serve`, and sleeps where uvicorn would look ten times a second whether to end."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.stopping = asyncio.Event()
+
+    async def main_loop(self) -> None:
+        await self.stopping.wait()
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -129,11 +140,24 @@ def _app(endpoint: Endpoint) -> Any:
             response = await _function_url(endpoint, request)
         elif path == "/_stagegate/health":
             response = JSONResponse({"status": "ok"})
+        elif path == _INBOX or path.startswith(f"{_INBOX}/"):
+            response = await asyncio.to_thread(_inbox, endpoint.runtime.data / "inbox", path)
         else:
             response = _to_starlette(await endpoint.answer(await _to_request(request)))
         await response(scope, receive, send)
 
     return app
+
+
+def _inbox(folder: Path, path: str) -> Response:
+    """The mails that have come, as a list, or one of them as it came."""
+    mail_id = path.removeprefix(_INBOX).strip("/")
+    if not mail_id:
+        return JSONResponse(read_inbox(folder))
+    mail = read_mail(folder, mail_id)
+    if mail is None:
+        return JSONResponse({"Message": "Not Found"}, status_code=404)
+    return Response(mail, media_type="message/rfc822")
 
 
 async def _function_url(endpoint: Endpoint, request: Request) -> Response:
@@ -163,7 +187,7 @@ async def _to_request(request: Request) -> HttpRequest:
 
 def _to_starlette(response: HttpResponse) -> Response:
     answer = Response(response.body, status_code=response.status)
-    answer.headers.update(response.headers)
+    answer.headers.update({"date": formatdate(usegmt=True), **response.headers})
     return answer
 
 
