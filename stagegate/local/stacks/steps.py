@@ -1,4 +1,4 @@
-"""What is done to one resource of a stack: made, changed, put back, taken away; with its statuses and its reasons."""
+"""What is done to one resource of a stack: made, changed, put back, taken away; with statuses and reasons."""
 
 import asyncio
 import logging
@@ -15,8 +15,8 @@ from stagegate.local.stacks.schemas import BadProperties, fitted, schema
 
 _REPLACING = "Requested update requires the creation of a new physical resource; hence creating one."
 KEPT = (
-    "PhysicalResourceId", "Name", "Properties", "Attributes", "DependsOn", "DeletionPolicy", "UpdateReplacePolicy",
-    "ResourceType",
+    "PhysicalResourceId", "Name", "Properties", "Attributes", "DependsOn", "DeletionPolicy",
+    "UpdateReplacePolicy", "ResourceType",
 )  # fmt: skip
 """What of a resource makes it up, and is put back by a rollback."""
 IN_UPDATE = ("From", "Previous", "PutBack", "Replaced")
@@ -129,8 +129,8 @@ class Steps:
         else:  # a mistake of ours must fail the resource, and not hang the stack
             log.error("%s failed", resource["LogicalResourceId"], exc_info=error)
             message, code = f"{type(error).__name__}: {error}", "InternalFailure"
-        token = uuid.uuid4()
-        return f'Resource handler returned message: "{message}" (RequestToken: {token}, HandlerErrorCode: {code})'
+        codes = f"RequestToken: {uuid.uuid4()}, HandlerErrorCode: {code}"
+        return f'Resource handler returned message: "{message}" ({codes})'
 
     async def put_back(self, resource: Document) -> None:
         """One resource as it was before the update; the one that replaced it is left for the clean-up."""
@@ -144,7 +144,7 @@ class Steps:
             self._records.set_resource_status(self._stack, restored, "UPDATE_COMPLETE")
             return
         # "From" and "Previous" stay until it is done, so that a killed server goes on with the same
-        failed_at = resource.get("From", resource["Properties"])
+        failed_at: dict[str, Any] = resource.get("From") or resource["Properties"]
         restored = {**resource, **previous, "From": failed_at}
         self._records.set_resource_status(self._stack, restored, "UPDATE_IN_PROGRESS")
         await self._attempt(restored, "UPDATE", lambda: self._modify(restored, failed_at))

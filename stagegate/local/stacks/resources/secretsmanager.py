@@ -1,6 +1,7 @@
 """AWS::SecretsManager: secrets, generated too."""
 
 import json
+import uuid
 from typing import Any
 
 from stagegate.local.stacks.resources.kind import (
@@ -51,7 +52,8 @@ async def _update(context: Context, arn: str, old: Properties, new: Properties) 
         old.get("GenerateSecretString") != new.get("GenerateSecretString")
     ):
         changes["SecretString"] = await _content(context, new)
-    await context("secretsmanager", "UpdateSecret", SecretId=arn, **changes)
+    token = str(uuid.uuid4())  # boto3 sends one always, and moto counts on it
+    await context("secretsmanager", "UpdateSecret", SecretId=arn, ClientRequestToken=token, **changes)
     await update_tags(
         context,
         old,
