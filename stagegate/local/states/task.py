@@ -98,15 +98,23 @@ class Attempt:
             self.engine.tokens.open(self.visit.token, heartbeat=self.heartbeat)
         self.strand.cancel_work = self._give_up
         try:
-            if not self.resource.has_token:
-                return await self._step("Succeeded", lambda: self._call(parameters))
-            submitted = await self._step("Submitted", lambda: self._call(parameters))
-            end = self._job_end if self.resource.is_sync else self._token_answer
-            return await self._step("Succeeded", lambda: end(parameters, submitted))
-        finally:
-            # Cancelled: whoever cancels decides whether what runs is stopped (an abort) or left (a restart).
-            if not self.execution.is_stopping:
-                self._forget()
+            result = await self._work(parameters)
+        except asyncio.CancelledError:
+            if not self.execution.is_stopping:  # when the server stops, what runs is left to its next start
+                self._give_up()
+            raise
+        except Exception:
+            self._forget()
+            raise
+        self._forget()
+        return result
+
+    async def _work(self, parameters: Json) -> Json:
+        if not self.resource.has_token:
+            return await self._step("Succeeded", lambda: self._call(parameters))
+        submitted = await self._step("Submitted", lambda: self._call(parameters))
+        end = self._job_end if self.resource.is_sync else self._token_answer
+        return await self._step("Succeeded", lambda: end(parameters, submitted))
 
     def _schedule(self, parameters: Json, credentials: Json) -> float:
         limits: dict[str, Json] = {"timeoutInSeconds": self.timeout, "heartbeatInSeconds": self.heartbeat}
@@ -294,6 +302,7 @@ class Attempt:
         self._forget()
         if (job := self.resource.job) is not None and self.job_identity is not None:
             self.engine.stop_job(self.resource.botocore, job.stop, job.stop_by(self.job_identity))
+            self.job_identity = None
 
 
 def _as_response(submitted: Json) -> dict[str, Any]:

@@ -486,6 +486,32 @@ async def test_a_stopped_execution_stops_its_job(machines: Machines) -> None:
         await training.stopped.wait()
 
 
+async def test_an_execution_that_takes_too_long_stops_its_job(machines: Machines) -> None:
+    training = Training(machines)
+
+    ended = await machines.run({**only(TRAIN), "TimeoutSeconds": 1})
+
+    assert ended.status == "TIMED_OUT"
+    async with asyncio.timeout(5):
+        await training.stopped.wait()
+
+
+async def test_a_job_whose_sibling_failed_is_stopped_once(machines: Machines) -> None:
+    training = Training(machines)
+    failing_soon = {
+        "StartAt": "W",
+        "States": {"W": {"Type": "Wait", "Seconds": 1, "Next": "F"}, "F": {"Type": "Fail"}},
+    }
+    train = {"StartAt": "Train", "States": {"Train": {**TRAIN, "End": True}}}
+
+    ended = await machines.run(only({"Type": "Parallel", "Branches": [train, failing_soon]}))
+
+    assert ended.status == "FAILED"
+    async with asyncio.timeout(5):
+        await training.stopped.wait()
+    assert training.calls.count("stop") == 1
+
+
 async def test_a_job_that_takes_too_long_is_stopped(machines: Machines) -> None:
     training = Training(machines)
 
