@@ -57,8 +57,10 @@ def _class(path: str) -> list[type[Service]]:
     module_name = f"stagegate.local.{module_name}"
     try:
         return [getattr(importlib.import_module(module_name), class_name)]
-    except ImportError as error:
-        log.warning("%s cannot be imported yet: %s", module_name, error)
+    except ModuleNotFoundError as error:
+        if error.name != module_name:
+            raise
+        log.warning("%s is not there yet", module_name)
         return []
 
 
