@@ -15,7 +15,7 @@ from typing import Any
 
 from packaging.requirements import InvalidRequirement, Requirement
 
-from stagegate.local.sagemaker.processes import MOUNT_AT, Program
+from stagegate.local.processes import MOUNT_AT, Program
 
 HOST = "algo-1"
 _ERROR_LINE = re.compile(r"([A-Za-z_][\w.]*(?:Error|Exception|Interrupt|Exit|Warning|Lost|Failed))(: .*)?")
@@ -115,7 +115,8 @@ def training_program(folder: Folder, job: Document, environment: Mapping[str, st
     code = folder.inside("code")
     given = {name: folder.moved(value) for name, value in job.get("Environment", {}).items()}
     return Program(
-        folder=folder.path,
+        home=folder.path.parent,
+        mount=folder.path,
         command=[folder.moved(part) for part in command],
         environment=_with_path(
             {**environment, **_common(folder), **variables, **given},
@@ -136,7 +137,8 @@ def processing_program(folder: Folder, job: Document, environment: Mapping[str, 
     command = [*application["ContainerEntrypoint"], *application.get("ContainerArguments", [])]
     given = {name: folder.moved(value) for name, value in job.get("Environment", {}).items()}
     return Program(
-        folder=folder.path,
+        home=folder.path.parent,
+        mount=folder.path,
         command=[folder.moved(part) for part in command],
         environment={
             **environment,

@@ -21,8 +21,8 @@ from typing import Any
 
 from stagegate.local import s3
 from stagegate.local.log_stream import LogStream
+from stagegate.local.processes import LauncherLost, Processes, Program
 from stagegate.local.sagemaker.container import Folder, missing_requirements
-from stagegate.local.sagemaker.processes import LauncherLost, Processes, Program
 from stagegate.local.service import Announcement, Aws, AWSError, Runtime
 
 _LOGGER = logging.getLogger(__name__)

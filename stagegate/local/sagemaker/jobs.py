@@ -7,9 +7,9 @@ from datetime import UTC, datetime
 from typing import Any
 
 from stagegate.local import s3
+from stagegate.local.processes import MOUNT_AT, Processes
 from stagegate.local.sagemaker.container import holds, script, submit_directory
 from stagegate.local.sagemaker.job_run import Document, JobRun, Kind, announce
-from stagegate.local.sagemaker.processes import MOUNT_AT, Processes
 from stagegate.local.sagemaker.processing import PROCESSING, ProcessingRun
 from stagegate.local.sagemaker.resources import (
     TAGS,
@@ -27,6 +27,8 @@ from stagegate.local.sagemaker.training import TRAINING, TrainingRun, moved
 from stagegate.local.service import AWSError, Runtime, Service
 
 _RUNS: dict[str, type[JobRun]] = {kind.kind.resource: kind for kind in (TrainingRun, ProcessingRun)}
+_PRELOADED = ("numpy", "torch", "torchvision", "onnxruntime", "onnxscript", "torch.onnx")
+"""What jobs would take seconds to import. None of them may start a thread that computes when imported."""
 _ENDED = ("Completed", "Failed", "Stopped")
 _TRAINING_SUMMARY = (
     *("TrainingJobName", "TrainingJobArn", "CreationTime", "TrainingEndTime", "LastModifiedTime"),
@@ -52,7 +54,7 @@ class Jobs(Service):
 
     def __init__(self, runtime: Runtime) -> None:
         super().__init__(runtime)
-        self._processes = Processes()
+        self._processes = Processes(preload=_PRELOADED)
         self._turns = asyncio.Semaphore(runtime.max_jobs or os.cpu_count() or 1)
         self._under_way: dict[tuple[str, str], JobRun] = {}
 

@@ -5,9 +5,9 @@ from datetime import UTC, datetime
 from typing import Any
 
 from stagegate.local import s3
+from stagegate.local.processes import Program
 from stagegate.local.sagemaker.container import Folder, error_message, processing_program
 from stagegate.local.sagemaker.job_run import JobFailed, JobRun, Kind, Mirror
-from stagegate.local.sagemaker.processes import Program
 
 PROCESSING = Kind(title="Processing", resource="processing-job", log_group="/aws/sagemaker/ProcessingJobs")
 _MESSAGE = 1024

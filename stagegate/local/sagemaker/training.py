@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from stagegate.local import s3
+from stagegate.local.processes import MOUNT_AT, Program
 from stagegate.local.sagemaker.container import (
     Folder,
     script,
@@ -18,7 +19,6 @@ from stagegate.local.sagemaker.container import (
     training_program,
 )
 from stagegate.local.sagemaker.job_run import Document, JobFailed, JobRun, Kind, Mirror, install_requirements
-from stagegate.local.sagemaker.processes import MOUNT_AT, Program
 
 TRAINING = Kind(title="Training", resource="training-job", log_group="/aws/sagemaker/TrainingJobs")
 _METRICS_AT_ONCE = 500

@@ -10,8 +10,8 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from stagegate.local import launcher
 from stagegate.local.log_stream import LogStream
-from stagegate.local.sagemaker import launcher
 
 _LOGGER = logging.getLogger(__name__)
 MOUNT_AT = Path("/opt/ml")
@@ -20,9 +20,10 @@ _KEPT = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "LD_LIBRARY_PATH", "CUDA_VI
 
 @dataclass(frozen=True, kw_only=True)
 class Program:
-    """What a job runs. `folder` is what it sees at /opt/ml."""
+    """What a job runs. `mount` is the folder that it sees at /opt/ml, `home` is for what is kept of it."""
 
-    folder: Path
+    home: Path
+    mount: Path | None = None
     command: list[str]
     environment: dict[str, str]
     directory: str
@@ -33,9 +34,10 @@ class LauncherLost(Exception):
 
 
 class Processes:
-    """The launcher and the jobs that it has started."""
+    """The launcher and the jobs that it has started; `preload` are modules that it imports beforehand."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, preload: tuple[str, ...] = ()) -> None:
+        self._preload = preload
         self._process: asyncio.subprocess.Process | None = None
         self._channel: socket.socket | None = None
         self._ready: asyncio.Future[bool] | None = None
@@ -55,11 +57,11 @@ class Processes:
         """
         isolated = await self.isolates()
         assert self._channel is not None
-        spec = program.folder.parent / "process.json"
+        spec = program.home / "process.json"
         spec.write_text(
             json.dumps(
                 {
-                    "mount": str(program.folder),
+                    "mount": str(program.mount) if program.mount else None,
                     "mount_at": str(MOUNT_AT),
                     "isolated": isolated,
                     "command": program.command,
@@ -111,6 +113,7 @@ class Processes:
                 "-P",  # not this folder, whose modules are not for the jobs
                 launcher.__file__,
                 *("--socket", str(theirs.fileno())),
+                *self._preload,
                 stdin=asyncio.subprocess.DEVNULL,
                 pass_fds=(theirs.fileno(),),
                 start_new_session=True,

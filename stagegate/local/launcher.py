@@ -1,4 +1,6 @@
-"""The process that jobs are forked from: it has torch imported already, so a job starts in milliseconds.
+"""The process that jobs and builds are forked from, in namespaces of their own: nothing outlives them.
+
+For jobs it has torch imported already, so that they start in milliseconds.
 
 It speaks with the server over one socket, a message each way at a time: "start this job", with the pipe for
 its output, and "this job has ended". It imports nothing of ours, runs no thread and computes nothing, so
@@ -25,7 +27,6 @@ from types import TracebackType
 from typing import Any, NoReturn
 
 MAX_MESSAGE = 65_536
-PRELOADED = ("numpy", "torch", "torchvision")
 NEVER_STARTED = 127  # as a shell says it
 
 _PR_SET_PDEATHSIG = 1
@@ -37,10 +38,12 @@ _PYTHON = re.compile(r"python(3(\.\d+)?)?")
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--socket", type=int, required=True)
-    channel = socket.socket(fileno=parser.parse_args().socket)
+    parser.add_argument("modules", nargs="*", help="imported beforehand")
+    options = parser.parse_args()
+    channel = socket.socket(fileno=options.socket)
     _die_with_parent()
     isolates = _can_isolate()
-    for name in PRELOADED:
+    for name in options.modules:
         try:
             importlib.import_module(name)
         except ImportError:  # a pipeline without torch: its jobs import what they have
@@ -105,7 +108,7 @@ def _run(job: dict[str, Any]) -> None:
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     try:
         if job["isolated"]:
-            _enter_namespaces(Path(job["mount"]), Path(job["mount_at"]))
+            _enter_namespaces(job["mount"] and Path(job["mount"]), Path(job["mount_at"]))
     except OSError as error:
         os.write(job["output"], f"The job's namespaces could not be made: {error}\n".encode())
         os._exit(NEVER_STARTED)
@@ -217,8 +220,8 @@ def _exit_code(status: int) -> int:
     return 128 - code if code < 0 else code
 
 
-def _enter_namespaces(folder: Path, at: Path) -> None:
-    """Mounts and processes of the job's own, with `folder` where the container has `at`."""
+def _enter_namespaces(folder: "Path | None", at: Path) -> None:
+    """Mounts and processes of the job's own, with `folder`, if any, where the container has `at`."""
     user, group = os.getuid(), os.getgid()
     libc = ctypes.CDLL(None, use_errno=True)
     flags = _CLONE_NEWNS | _CLONE_NEWPID | (0 if user == 0 else _CLONE_NEWUSER)
@@ -229,6 +232,8 @@ def _enter_namespaces(folder: Path, at: Path) -> None:
         Path("/proc/self/uid_map").write_text(f"{user} {user} 1")
         Path("/proc/self/gid_map").write_text(f"{group} {group} 1")
     _mount(None, "/", None, _MS_REC | _MS_PRIVATE)
+    if folder is None:
+        return
     if not at.exists():
         _make_visible(at, behind=folder.parent / "behind")
     _mount(str(folder), str(at), None, _MS_BIND | _MS_REC)
