@@ -133,7 +133,7 @@ def decide(approval: Approval, wish: Decision) -> str:
             raise Refused(409, f"It is decided already: {decided(approval)}") from error
     approval = load(approval.approval_id)
     _deliver(approval)
-    return f"{approval.subject}: {decided(approval)} The run goes on."
+    return f"{approval.subject}: {decided(approval)} The run has been told."
 
 
 def decided(approval: Approval) -> str:

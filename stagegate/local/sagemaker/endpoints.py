@@ -304,7 +304,9 @@ class Endpoints(Service):
             alarms = await self.runtime.aws(
                 "cloudwatch", "DescribeAlarms", {"AlarmNames": list(policy.alarms), "StateValue": "ALARM"}
             )
-            if raised := sorted(alarm["AlarmName"] for alarm in alarms.get("MetricAlarms", ())):
+            # moto forgets the state that was asked for where names are given
+            found = (alarm for alarm in alarms.get("MetricAlarms", ()) if alarm["StateValue"] == "ALARM")
+            if raised := sorted(alarm["AlarmName"] for alarm in found):
                 raise RolledBack(
                     f"One or more alarms are in ALARM state: {', '.join(raised)}. The update was rolled back."
                 )
