@@ -9,7 +9,7 @@ ROOT = Path(__file__).parent.parent
 PIPELINE = ("workflows", "training", "evaluation", "deploy")
 
 SERVICES = {
-    "builds": ("builds", "build"),
+    "builds": ("builds", "build", "buildspec"),
     "events": ("events", "event"),
     "functions": ("functions", "function"),
     "logs": ("logs",),
@@ -20,7 +20,7 @@ SERVICES = {
 }
 """Of stagegate.local, the parts that are services, by the beginnings of the names of their modules."""
 
-SHARED = {"apis", "log_stream", "service", "store", "s3"}
+SHARED = {"apis", "log_stream", "processes", "service", "store", "s3"}
 """What of stagegate.local every service may import."""
 
 

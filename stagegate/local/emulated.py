@@ -8,8 +8,8 @@ from pathlib import Path
 from botocore import xform_name
 
 from stagegate.local import apis
-from stagegate.local.endpoint import service_classes
 from stagegate.local.moto_services import MOTO_BEHIND
+from stagegate.local.services import SERVICES
 
 DOCUMENT = Path("docs") / "emulated.md"
 
@@ -48,7 +48,7 @@ def our_operations() -> dict[str, list[str]]:
             for name in apis.model(service).operation_names
             if any(hasattr(found, xform_name(name)) for found in classes)
         )
-        for service, classes in service_classes().items()
+        for service, classes in SERVICES.items()
     }
 
 

@@ -4,7 +4,6 @@ Requests from outside come in as HTTP, those of our own services through `aws`; 
 API's model, and both see the same errors.
 """
 
-import importlib
 import logging
 import sqlite3
 from collections.abc import Mapping
@@ -25,44 +24,6 @@ from stagegate.local.validation import validate
 
 log = logging.getLogger(__name__)
 
-SERVICES: Mapping[str, tuple[str, ...]] = {
-    "cloudformation": ("stacks.service.CloudFormation",),
-    "codebuild": ("builds.CodeBuild",),
-    "events": ("events.EventBridge",),
-    "lambda": ("functions.Functions",),
-    "logs": ("logs.Logs",),
-    "sagemaker": (
-        "sagemaker.jobs.Jobs",
-        "sagemaker.registry.Registry",
-        "sagemaker.models.Models",
-        "sagemaker.endpoints.Endpoints",
-    ),
-    "sagemaker-runtime": ("sagemaker.runtime.Invocations",),
-    "ses": ("mail.SESMail",),
-    "sesv2": ("mail.SESv2Mail",),
-    "sns": ("mail.SNSMail",),
-    "stepfunctions": ("states.service.StepFunctions",),
-}
-"""Our own services: for each API the classes that answer its operations, the first that has it."""
-
-
-def service_classes() -> dict[str, tuple[type[Service], ...]]:
-    return {
-        name: tuple(found for path in paths for found in _class(path)) for name, paths in SERVICES.items()
-    }
-
-
-def _class(path: str) -> list[type[Service]]:
-    module_name, _, class_name = path.rpartition(".")
-    module_name = f"stagegate.local.{module_name}"
-    try:
-        return [getattr(importlib.import_module(module_name), class_name)]
-    except ModuleNotFoundError as error:
-        if error.name != module_name:
-            raise
-        log.warning("%s is not there yet", module_name)
-        return []
-
 
 class Endpoint:
     """Every service, and the way to each of them."""
@@ -73,7 +34,7 @@ class Endpoint:
         data: Path,
         *,
         endpoint_url: str,
-        classes: Mapping[str, tuple[type[Service], ...]] | None = None,
+        classes: Mapping[str, tuple[type[Service], ...]],
         **settings: Any,
     ) -> None:
         self.store = store
@@ -82,7 +43,6 @@ class Endpoint:
             store=store, aws=self.aws, beneath=self.beneath, data=data, endpoint_url=endpoint_url, **settings
         )
         self.moto = Moto(Journal(store, data / "moto"), host=self.host, account_id=self.runtime.account_id)
-        classes = service_classes() if classes is None else classes
         self.services: dict[str, tuple[Service, ...]] = {
             name: tuple(service(self.runtime) for service in of_api) for name, of_api in classes.items()
         }

@@ -25,6 +25,7 @@ from stagegate.local.endpoint import Endpoint
 from stagegate.local.inbox import read_inbox, read_mail
 from stagegate.local.messages import HttpRequest, HttpResponse
 from stagegate.local.service import Service
+from stagegate.local.services import SERVICES
 from stagegate.local.store import Store
 
 log = logging.getLogger(__name__)
@@ -69,7 +70,7 @@ async def running(
     host: str = "127.0.0.1",
     port: int = 0,
     data: Path,
-    classes: Mapping[str, tuple[type[Service], ...]] | None = None,
+    classes: Mapping[str, tuple[type[Service], ...]] = SERVICES,
     **settings: Any,
 ) -> AsyncIterator[Endpoint]:
     """The runtime, answering and with its services started, for as long as the block lasts.
