@@ -1,5 +1,6 @@
 """The local runtime as a process, for the tests that want it from outside."""
 
+import ctypes
 import os
 import signal
 import socket
@@ -48,6 +49,7 @@ class Local:
                 stderr=log,
                 cwd=ROOT,
                 env={**os.environ, **SETTINGS},
+                preexec_fn=_end_with_parent if sys.platform == "linux" else None,
             )
         assert self.process.stdout is not None
         line = self.process.stdout.readline().decode()
@@ -91,6 +93,11 @@ class Local:
         finally:
             process.kill()
             process.stdout.close()
+
+
+def _end_with_parent() -> None:
+    """So that nothing is left where the tests themselves are killed (prctl(2), PR_SET_PDEATHSIG)."""
+    ctypes.CDLL(None).prctl(1, signal.SIGKILL)
 
 
 @pytest.fixture
