@@ -214,16 +214,19 @@ class Endpoints(Service):
         endpoint = {member: value for member, value in changed.items() if value is not None}
         self.runtime.store.put(ENDPOINT, name, endpoint)
         if endpoint["EndpointStatus"] != before.get("EndpointStatus"):
-            arn = endpoint["EndpointArn"]
-            self.runtime.announce(
-                Announcement(
-                    source="aws.sagemaker",
-                    detail_type="SageMaker Endpoint State Change",
-                    detail={**detail(endpoint), "Tags": tags_of(self.runtime.store, arn)},
-                    resources=(arn,),
-                )
-            )
+            self._announce(endpoint)
         return endpoint
+
+    def _announce(self, endpoint: Document) -> None:
+        arn = endpoint["EndpointArn"]
+        self.runtime.announce(
+            Announcement(
+                source="aws.sagemaker",
+                detail_type="SageMaker Endpoint State Change",
+                detail={**detail(endpoint), "Tags": tags_of(self.runtime.store, arn)},
+                resources=(arn,),
+            )
+        )
 
     def _serve(self, name: str, fleet: Fleet) -> None:
         """All traffic goes to `fleet`."""
@@ -256,6 +259,7 @@ class Endpoints(Service):
         folder = fleets.endpoint_folder(self.runtime, name)
         await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
         self.runtime.store.delete(ENDPOINT, name)
+        self._announce({**endpoint, "EndpointStatus": "Deleted"})
         put_tags(self.runtime.store, endpoint["EndpointArn"], None)
 
     async def _reweigh(self, name: str) -> None:

@@ -59,6 +59,8 @@ class Endpoints(Service):
     def delete_endpoint(self, *, EndpointName):
         if EndpointName not in self.endpoints:
             raise AWSError("ValidationException", f'Could not find endpoint "{EndpointName}".')
+        if self.endpoints[EndpointName]["EndpointStatus"] in ("Creating", "Updating"):
+            raise AWSError("ValidationException", f"Cannot update in-progress endpoint {EndpointName}.")
         del self.endpoints[EndpointName]
 
     def list_tags(self, *, ResourceArn):
@@ -178,7 +180,11 @@ async def test_an_endpoint_is_not_waited_for_when_another_resource_fails(open_st
     }  # fmt: skip
     text["Resources"]["Slow"] = {**resource("AWS::SQS::Queue"), "DependsOn": "Config"}
     async with open_stacks(sagemaker=(sagemaker,)) as stacks:
-        stack = await stacks.create("serving", text)
+        await stacks.call("CreateStack", StackName="serving", TemplateBody=body(text))
+        await stacks.reaches("serving", "Endpoint", "DELETE_IN_PROGRESS")
+        (service,) = stacks.endpoint.services["sagemaker"]
+        service.settle("production", sagemaker.endpoints["production"]["EndpointConfigName"])
+        stack = await stacks.ended("serving")
         failed = {
             event[0]: event[2] for event in await stacks.events("serving") if event[1] == "CREATE_FAILED"
         }

@@ -171,22 +171,25 @@ async def _in_service(context: Context, wanted: Properties, changed: Any) -> Non
 
 
 async def _delete_endpoint(context: Context, arn: str | None, had: Properties) -> None:
+    """One that is being created or updated is waited for, since SageMaker deletes none that is."""
     name = had["EndpointName"]
-    arn = arn or context.runtime.arn("sagemaker", f"endpoint/{name.lower()}")
-    with context.hearing(arn) as changed:
-        await _gone(context("sagemaker", "DeleteEndpoint", EndpointName=name))
-        while await _is_there(context, name):
-            await changed()
+    with context.hearing(arn or context.runtime.arn("sagemaker", f"endpoint/{name.lower()}")) as changed:
+        while (status := await _status(context, name)) is not None:
+            if status in _SETTLED:
+                await _gone(context("sagemaker", "DeleteEndpoint", EndpointName=name))
+            else:
+                await changed()
 
 
-async def _is_there(context: Context, name: str) -> bool:
+async def _status(context: Context, name: str) -> str | None:
     try:
-        await context("sagemaker", "DescribeEndpoint", EndpointName=name)
+        endpoint = await context("sagemaker", "DescribeEndpoint", EndpointName=name)
     except AWSError as error:
         if error.code not in ("ValidationException", "ResourceNotFound"):
             raise
-        return False
-    return True
+        return None
+    status: str = endpoint["EndpointStatus"]
+    return status
 
 
 TYPES = (
