@@ -1,10 +1,9 @@
-"""The project's own templates: the platform beside a recorded CodeBuild, and an endpoint that serves."""
+"""The project's own templates: the platform, and an endpoint that serves."""
 
 import json
 from pathlib import Path
 
 from stagegate.local.sagemaker.registry import Registry
-from stagegate.local.service import Service
 from stagegate.local.services import SERVICES
 from tests.local.sagemaker.fakes import ECHO, archive
 
@@ -12,20 +11,8 @@ DEPLOY = Path(__file__).parents[3] / "deploy"
 MACHINES = DEPLOY.parent / "statemachines"
 
 
-class Builds(Service):
-    """CodeBuild's projects, as they were given."""
-
-    def create_project(self, **project):
-        self.runtime.store.put("codebuild/project", project["name"], project)
-        return {"project": {**project, "arn": self.runtime.arn("codebuild", f"project/{project['name']}")}}
-
-    def delete_project(self, *, name):
-        self.runtime.store.delete("codebuild/project", name)
-        return {}
-
-
 async def test_the_platform_is_made_changed_and_taken_away(open_stacks):
-    ours = {name: SERVICES[name] for name in ("lambda", "events", "stepfunctions")}
+    ours = {name: SERVICES[name] for name in ("lambda", "events", "stepfunctions", "codebuild")}
     parameters = {
         "AssetsBucket": "assets",
         "FunctionsKey": "functions.zip",
@@ -34,14 +21,15 @@ async def test_the_platform_is_made_changed_and_taken_away(open_stacks):
     }
     named = {"Capabilities": ["CAPABILITY_NAMED_IAM"]}
     text = (DEPLOY / "platform.yaml").read_text()
-    async with open_stacks(codebuild=(Builds,), sagemaker=(Registry,), **ours) as stacks:
+    async with open_stacks(sagemaker=(Registry,), **ours) as stacks:
         await stacks.call("CreateBucket", "s3", Bucket="assets")
         for machine in MACHINES.glob("*.asl.json"):
             await stacks.call("PutObject", "s3", Bucket="assets", Key=machine.name, Body=machine.read_bytes())
         await stacks.call("PutObject", "s3", Bucket="assets", Key="functions.zip", Body=functions())
 
         created = await stacks.create("platform", text, Parameters=parameters, **named)
-        (project,) = stacks.endpoint.store.list("codebuild/project")
+        names = ["stagegate-endpoint-tests"]
+        (project,) = (await stacks.call("BatchGetProjects", "codebuild", names=names))["projects"]
         more = {**parameters, "ApproverEmail": "somebody@example.com"}
         count = len(await stacks.events("platform"))
         updated = await stacks.update("platform", text, Parameters=more, **named)
