@@ -251,7 +251,9 @@ class Mirror:
         self._seen: dict[Path, tuple[int, int]] = {}
 
     async def download(self) -> None:
+        """What S3 has; but what is in the folder already, left by an interrupted job, is newer."""
         self._folder.mkdir(parents=True, exist_ok=True)
+        await self.upload()
         await s3.download(self._aws, f"{self._uri}/", self._folder)
         self._seen = dict(self._state())
 

@@ -27,8 +27,9 @@ from stagegate.local.sagemaker.training import TRAINING, TrainingRun, moved
 from stagegate.local.service import AWSError, Runtime, Service
 
 _RUNS: dict[str, type[JobRun]] = {kind.kind.resource: kind for kind in (TrainingRun, ProcessingRun)}
-_PRELOADED = ("numpy", "torch", "torchvision", "onnxruntime", "onnxscript", "torch.onnx")
-"""What jobs would take seconds to import. None of them may start a thread that computes when imported."""
+_PRELOADED = ("numpy", "torch", "torchvision", "onnxscript", "torch.onnx")
+"""What jobs would take seconds to import. Not onnxruntime: it starts a thread when it is imported, which a
+forked job lacks and waits for when it ends."""
 _ENDED = ("Completed", "Failed", "Stopped")
 _TRAINING_SUMMARY = (
     *("TrainingJobName", "TrainingJobArn", "CreationTime", "TrainingEndTime", "LastModifiedTime"),

@@ -41,7 +41,12 @@ class TrainingRun(JobRun):
     _checkpoints: Mirror | None = None
 
     def kept(self) -> tuple[str, ...]:
-        return ("checkpoints",)
+        if "Training" not in {entry["Status"] for entry in self.document["SecondaryStatusTransitions"]}:
+            return ()  # interrupted while it got its files: they may be cut off
+        return self._checkpoint_path().relative_to(MOUNT_AT).parts[:1]
+
+    def _checkpoint_path(self) -> Path:
+        return Path(self.document.get("CheckpointConfig", {}).get("LocalPath", f"{MOUNT_AT}/checkpoints"))
 
     def move(self, secondary: str, **members: Any) -> None:
         """Go on to a secondary status; the one before ends now."""
@@ -55,7 +60,7 @@ class TrainingRun(JobRun):
             target.mkdir(parents=True, exist_ok=True)
             await s3.download(self.aws, uri, target)
         if (config := self.document.get("CheckpointConfig")) is not None:
-            local = folder.outside(config.get("LocalPath", f"{MOUNT_AT}/checkpoints"))
+            local = folder.outside(str(self._checkpoint_path()))
             self._checkpoints = Mirror(self.aws, local, config["S3Uri"])
             await self._checkpoints.download()
         environment = self.runtime.environment()

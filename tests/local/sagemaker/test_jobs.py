@@ -135,13 +135,13 @@ def channel(name, uri):
     return {"ChannelName": name, "DataSource": {"S3DataSource": source}}
 
 
-def running_with(marker):
-    """The processes on this machine with `marker` in their environment."""
+def holding(path):
+    """The processes on this machine that have the file open."""
     found = []
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
             try:
-                if marker.encode() in (entry / "environ").read_bytes():
+                if any(descriptor.readlink() == path for descriptor in (entry / "fd").iterdir()):
                     found.append(int(entry.name))
             except OSError:
                 continue  # it has ended meanwhile
@@ -330,50 +330,69 @@ def test_binary_and_much_output_is_logged_line_by_line(sagemaker):
 
 DETACHES = """
 import os, sys, time
+held = open(os.environ["HELD"], "w")
 if os.fork() == 0:
     os.setsid()
     if os.fork() == 0:
         time.sleep(600)
     os._exit(0)
 print("begun")
+sys.stdin.read()
+time.sleep(float(os.environ.get("SECONDS", "0")))
 """
 
 
 def test_nothing_that_a_job_started_outlives_it(sagemaker, tmp_path):
-    marker = f"MARKER={tmp_path}"
-    sagemaker.train("detaches", DETACHES, Environment={"MARKER": str(tmp_path)})
+    held = tmp_path / "held"
+    sagemaker.train("detaches", DETACHES, Environment={"HELD": str(held)})
 
     assert sagemaker.trained("detaches")["TrainingJobStatus"] == "Completed"
-    assert running_with(marker) == []
+    assert held.exists()
+    assert holding(held) == []
+
+
+def test_nothing_that_a_stopped_job_started_outlives_it(sagemaker, tmp_path):
+    held = tmp_path / "held"
+    sagemaker.train("detached-stopped", DETACHES, Environment={"HELD": str(held), "SECONDS": "600"})
+    sagemaker.until_logged("detached-stopped", "begun")
+    before = holding(held)
+
+    sagemaker.client.stop_training_job(TrainingJobName="detached-stopped")
+
+    assert sagemaker.trained("detached-stopped")["TrainingJobStatus"] == "Stopped"
+    assert len(before) == 2
+    assert holding(held) == []
 
 
 def test_no_job_outlives_a_killed_server_and_an_interrupted_one_goes_on_from_its_checkpoint(
-    sagemaker, tmp_path
+    sagemaker_alone, tmp_path
 ):
+    sagemaker, held = sagemaker_alone, tmp_path / "held"
     script = (
         "import os, time\nfrom pathlib import Path\n"
         "checkpoint = Path('/opt/ml/checkpoints/epoch')\n"
         "if checkpoint.exists():\n    print('resumed at', checkpoint.read_text())\n    raise SystemExit\n"
+        "held = open(os.environ['HELD'], 'w')\n"
         "if os.fork() == 0:\n    os.setsid()\n    time.sleep(600)\n"
         "checkpoint.write_text('3')\nprint('begun')\ntime.sleep(600)"
     )
     sagemaker.train(
         "interrupted",
         script,
-        Environment={"MARKER": str(tmp_path)},
+        Environment={"HELD": str(held)},
         CheckpointConfig={"S3Uri": f"s3://{BUCKET}/checkpoints"},
     )
     sagemaker.until_logged("interrupted", "begun")
-    before = running_with(f"MARKER={tmp_path}")
+    before = holding(held)
 
     sagemaker.runtime.kill()
     deadline = time.monotonic() + 10
-    while left := running_with(f"MARKER={tmp_path}"):
+    while left := holding(held):
         assert time.monotonic() < deadline, left
     sagemaker.runtime.start()
     job = sagemaker.trained("interrupted")
 
-    assert before
+    assert len(before) == 2
     assert job["TrainingJobStatus"] == "Completed"
     assert "resumed at 3" in sagemaker.log("interrupted")
     assert sagemaker.get(f"s3://{BUCKET}/checkpoints/epoch") == b"3"
