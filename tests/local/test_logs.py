@@ -1,9 +1,12 @@
+import time
+
+
 def test_a_prefix_of_stream_names_is_heeded(local):
     logs = local.client("logs")
     logs.create_log_group(logGroupName="group")
     for stream in ("a/1", "a/2", "b/1"):
         logs.create_log_stream(logGroupName="group", logStreamName=stream)
-        events = [{"timestamp": 1_700_000_000_000, "message": f"of {stream}"}]
+        events = [{"timestamp": int(time.time() * 1000), "message": f"of {stream}"}]
         logs.put_log_events(logGroupName="group", logStreamName=stream, logEvents=events)
 
     def messages(**members):
