@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import re
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any
@@ -102,6 +103,8 @@ class Jobs(Service):
         )
         refuse([("AlgorithmName", algorithm.get("AlgorithmName"))], operation="CreateTrainingJob")
         _check_one_instance(ResourceConfig)
+        for metric in algorithm.get("MetricDefinitions", []):
+            _check_regex(metric["Regex"])
         if not script(hyperparameters) and "ContainerEntrypoint" not in algorithm:
             raise invalid(
                 "No image is pulled by the local runtime: give the script by the hyperparameters "
@@ -287,7 +290,8 @@ class Jobs(Service):
         if self.runtime.store.get(kind.store, name) is not None:
             raise AWSError(
                 "ResourceInUse",
-                f"{kind.title} job names must be unique within an AWS account and region. {name}",
+                f"{kind.title} job names must be unique within an AWS account and region, and a "
+                f"{kind.title.lower()} job with this name already exists ({document[kind.arn]})",
             )
         put_tags(self.runtime.store, document[kind.arn], tags)
         self.runtime.store.put(kind.store, name, document)
@@ -378,6 +382,13 @@ def _check_channel(channel: Document, algorithm: Document) -> None:
         + [(name, channel.get(name, "None") != "None") for name in ("CompressionType", "RecordWrapperType")],
         operation="CreateTrainingJob",
     )
+
+
+def _check_regex(pattern: str) -> None:
+    try:
+        re.compile(pattern)
+    except re.error as error:
+        raise invalid(f"Invalid regular expression '{pattern}' in MetricDefinitions: {error}") from error
 
 
 def _check_path(path: str, member: str) -> None:

@@ -491,3 +491,53 @@ def test_jobs_are_listed_and_tagged(sagemaker):
     assert [job["TrainingJobName"] for job in listed["TrainingJobSummaries"]] == ["listed-alpha"]
     assert [job["TrainingJobName"] for job in rest["TrainingJobSummaries"]] == ["listed-beta"]
     assert sagemaker.client.list_tags(ResourceArn=arn)["Tags"] == [{"Key": "team", "Value": "listed-alpha"}]
+
+
+def test_a_script_ends_as_in_a_fresh_interpreter(sagemaker):
+    script = (
+        "import atexit, sys, threading, time\n"
+        "atexit.register(print, 'at exit')\n"
+        "left_open = open('/opt/ml/model/unclosed', 'w')\nleft_open.write('written')\n"
+        "def keep(): return left_open\n"
+        "threading.Thread(target=lambda: (time.sleep(0.2), print('the thread'))).start()\n"
+        "sys.stdout.write('no newline ')\n"
+    )
+    sagemaker.train("ends", script)
+
+    job = sagemaker.trained("ends")
+
+    assert job["TrainingJobStatus"] == "Completed"
+    assert sagemaker.log("ends") == ["no newline the thread", "at exit"]
+    with tarfile.open(fileobj=io.BytesIO(sagemaker.get(job["ModelArtifacts"]["S3ModelArtifacts"]))) as model:
+        assert model.extractfile("unclosed").read() == b"written"
+
+
+@pytest.mark.parametrize(
+    ("name", "script", "code"),
+    [
+        ("three", "import sys\nsys.exit(3)", 3),
+        ("too-large", "import sys\nsys.exit(257)", 1),
+        ("module-missing", "import no_such_module", 1),
+        ("syntax", "def", 1),
+        ("interrupted-itself", "raise KeyboardInterrupt", 1),
+    ],
+)
+def test_the_exit_code_is_the_scripts(sagemaker, name, script, code):
+    sagemaker.train(name, script)
+
+    assert sagemaker.trained(name)["FailureReason"].endswith(f", exit code: {code}")
+
+
+def test_a_job_that_imports_onnxruntime_ends(sagemaker):
+    sagemaker.train("onnxruntime", "import onnxruntime\nprint(onnxruntime.get_available_providers()[-1])")
+
+    assert sagemaker.trained("onnxruntime")["TrainingJobStatus"] == "Completed"
+    assert sagemaker.log("onnxruntime") == ["CPUExecutionProvider"]
+
+
+def test_a_wrong_regular_expression_is_refused(sagemaker):
+    with pytest.raises(ClientError) as caught:
+        sagemaker.train("regex", "", algorithm={"MetricDefinitions": [{"Name": "loss", "Regex": "("}]})
+
+    assert caught.value.response["Error"]["Code"] == "ValidationException"
+    assert not sagemaker.client.list_training_jobs(NameContains="regex")["TrainingJobSummaries"]
