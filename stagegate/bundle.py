@@ -35,6 +35,8 @@ def read_bundle(root: Path) -> Bundle:
     `deploy/…` for templates and parameter files. Raises ConfigurationError where a folder is missing.
     """
     source = {path: content for folder in SOURCE_FOLDERS for path, content in _files(root, folder).items()}
+    if (requirements := source.get("training/requirements.txt")) is not None:
+        source["requirements.txt"] = requirements  # where SageMaker's training image looks for it
     deploy = _files(root, "deploy")
     objects = {f"source/{path}": content for path, content in source.items()}
     objects["sourcedir.tar.gz"] = _tar(source)

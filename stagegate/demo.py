@@ -1,5 +1,6 @@
 """`stagegate demo`: a model released end to end on this machine, from drawn pictures to production."""
 
+import json
 import shutil
 import subprocess
 import sys
@@ -23,6 +24,8 @@ from stagegate.inbox import Mail, approve_by_link, read_inbox
 Found = TypeVar("Found")
 
 _IMAGES_PER_CLASS = 200
+_PICTURE = 4
+"""Which of a class's test pictures is classified at the end."""
 _RIGHT_PREDICTIONS = 5
 """Of one test image a class, so many must be right."""
 _WAIT_SECONDS = 30.0
@@ -69,8 +72,8 @@ class Demo:
         dataset = self._draw_dataset()
         self._bring_up()
         platform = read_platform(self._services)
-        self._build(platform, dataset)
-        self._deploy(platform)
+        run_id = self._build(platform, dataset)
+        self._deploy(platform, run_id)
         self._predict(dataset)
 
     def _draw_dataset(self) -> Path:
@@ -100,7 +103,7 @@ class Demo:
             for _event in deploy_platform(self._services):
                 pass
 
-    def _build(self, platform: Platform, dataset: Path) -> None:
+    def _build(self, platform: Platform, dataset: Path) -> str:
         self._heading("model-build", "prepare, train, evaluate, gate, register, ask a person")
         arn = pipeline.start_build(self._services, platform, dataset=str(dataset))
         run_id = arn.rsplit(":", 1)[-1]
@@ -110,8 +113,9 @@ class Demo:
             self._console.print(display.confusion_table(evaluation))
 
         self._follow(arn, before_answer=show_evaluation)
+        return run_id
 
-    def _deploy(self, platform: Platform) -> None:
+    def _deploy(self, platform: Platform, run_id: str) -> None:
         self._heading(
             "model-deploy", "started by the event that the package was approved: staging, tests, production"
         )
@@ -121,7 +125,22 @@ class Demo:
             return next((run.arn for run in runs if run.arn.split(":")[6] in platform.model_deploy_arn), None)
 
         arn = self._wait_for(started, what="the rule to start model-deploy")
-        self._follow(arn, before_answer=lambda: None)
+        self._follow(arn, before_answer=lambda: self._show_tests(platform, run_id, "staging"))
+        self._show_tests(platform, run_id, "production")
+
+    def _show_tests(self, platform: Platform, run_id: str, stage: str) -> None:
+        """The report of a stage's endpoint tests, which the deployment keeps below the run."""
+        keys = self._services("s3").list_objects_v2(
+            Bucket=platform.data_bucket, Prefix=f"runs/{run_id}/tests/"
+        )
+        key = next(
+            entry["Key"] for entry in keys["Contents"] if entry["Key"].endswith(f"/{stage}/summary.json")
+        )
+        report = json.loads(self._object(f"s3://{platform.data_bucket}/{key}"))
+        rows = [["tests passed", f"{report['passed']} of {report['passed'] + report['failed']}"]]
+        rows += [[escape(name), f"{value:g}"] for name, value in report["measured"].items()]
+        rows += [["[red]failed[/]", escape(failure)] for failure in report["failures"]]
+        self._console.print(display.table(f"Endpoint tests, {stage}", ("measure", "value"), rows))
 
     def _follow(self, arn: str, *, before_answer: Callable[[], None]) -> None:
         def on_task(task: pipeline.TaskStarted) -> None:
@@ -183,13 +202,16 @@ class Demo:
 
 
 def _test_images(dataset: Path) -> Iterator[tuple[str, str, bytes]]:
-    """The first picture of each class of the test set: class, file name, content."""
+    """A picture of each class of the test set: class, file name, content."""
     with zipfile.ZipFile(dataset) as archive:
         names = sorted(
             name for name in archive.namelist() if name.startswith("seg_test/") and name.endswith(".jpg")
         )
-        firsts = {Path(name).parent.name: name for name in reversed(names)}
-        for truth, name in sorted(firsts.items()):
+        classes: dict[str, list[str]] = {}
+        for name in names:
+            classes.setdefault(Path(name).parent.name, []).append(name)
+        for truth, pictures in sorted(classes.items()):
+            name = pictures[_PICTURE]
             yield truth, f"{truth}/{Path(name).name}", archive.read(name)
 
 

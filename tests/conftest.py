@@ -16,6 +16,7 @@ import pytest
 from botocore.config import Config
 
 ROOT = Path(__file__).parent.parent
+os.environ.pop("AWS_ENDPOINT_URL", None)  # a test says itself where it goes
 SETTINGS = {
     "AWS_ACCESS_KEY_ID": "local",
     "AWS_SECRET_ACCESS_KEY": "local",

@@ -17,6 +17,7 @@ def project(tmp_path):
     for path, text in {
         "training/train.py": "print('train')",
         "training/__pycache__/train.pyc": "compiled",
+        "training/requirements.txt": "onnx",
         "evaluation/evaluate.py": "print('evaluate')",
         "deploy/endpoint.yaml": "Resources: {}",
         "deploy/functions/approval.py": "def handler(event, context): ...",
@@ -34,11 +35,18 @@ def test_a_bundle_holds_the_source_twice_and_the_deploy_folder_twice(project):
         "deploy/endpoint.yaml",
         "deploy/functions/approval.py",
         "source/evaluation/evaluate.py",
+        "source/requirements.txt",
+        "source/training/requirements.txt",
         "source/training/train.py",
         "sourcedir.tar.gz",
     ]
     with tarfile.open(fileobj=io.BytesIO(bundle.objects["sourcedir.tar.gz"])) as archive:
-        assert archive.getnames() == ["evaluation/evaluate.py", "training/train.py"]
+        assert archive.getnames() == [
+            "evaluation/evaluate.py",
+            "requirements.txt",
+            "training/requirements.txt",
+            "training/train.py",
+        ]
     with zipfile.ZipFile(io.BytesIO(bundle.objects["deploy.zip"])) as archive:
         assert archive.namelist() == ["deploy/endpoint.yaml", "deploy/functions/approval.py"]
 
