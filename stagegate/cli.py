@@ -228,7 +228,7 @@ def runs(services: Services, platform: Platform, limit: int, as_json: bool) -> N
     rows = [
         [
             escape(run.name),
-            escape(run.state_machine),
+            escape(run.state_machine.removeprefix(f"{services.config.project}-")),
             display.styled(run.status),
             local_time(run.started),
             display.duration(run.seconds),
@@ -420,7 +420,7 @@ def print_json(value: Any) -> None:
 
 
 def local_time(time: datetime) -> str:
-    return f"{time.astimezone():%Y-%m-%d %H:%M:%S}"
+    return f"{time.astimezone():%m-%d %H:%M:%S}"
 
 
 models_.name = "models"

@@ -225,11 +225,9 @@ def _say_where(console: Console, config: Config, *, keep: bool) -> None:
         [str(data / "server.log"), "what the runtime said"],
     ]
     console.print(display.table("On disk", ("path", "what"), rows))
+    look = f"AWS_ENDPOINT_URL={config.endpoint_url} STAGEGATE_DATA={data} .venv/bin/stagegate"
+    if not keep:
+        console.print(f"Start it again:  {look} up", soft_wrap=True)
+    console.print(f"Look around:     {look} runs", soft_wrap=True)
     if keep:
-        look = f"AWS_ENDPOINT_URL={config.endpoint_url} STAGEGATE_DATA={data}"
-        console.print(f"The runtime goes on. Look around:  {look} stagegate runs")
-        console.print(f"Stop it:  {look} stagegate down")
-    else:
-        console.print(
-            f"Look around:  STAGEGATE_DATA={data} stagegate up, then stagegate runs, models, endpoints"
-        )
+        console.print(f"Stop it:         {look} down", soft_wrap=True)

@@ -2,6 +2,7 @@
 
 import json
 import re
+import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
@@ -29,6 +30,8 @@ STATUS_STYLES = {
     "InService": "green",
     "Failed": "red",
 }
+_MARKS = {"succeeded": "[green]✔[/]", "caught": "[yellow]↷[/]", "failed": "[red]✘[/]"}
+_LOG_SECONDS = 1.0  # between two looks into the log of a training job
 _EPOCH = re.compile(r"epoch=(\d+)/(\d+)(?: batch=(\d+)/(\d+))?")
 _METRIC = re.compile(r"(\w+:\w+)=([0-9.]+)")
 
@@ -47,6 +50,16 @@ def duration(seconds: float) -> str:
     if seconds < 3600:
         return f"{seconds // 60:.0f} min {seconds % 60:.0f} s"
     return f"{seconds // 3600:.0f} h {seconds % 3600 // 60:.0f} min"
+
+
+def _metrics(line: str) -> str:
+    """`train:loss=0.51 train:accuracy=0.8` as `train loss 0.510 accuracy 0.800`."""
+    words, before = [], ""
+    for name, value in _METRIC.findall(line):
+        group, _, metric = name.partition(":")
+        words.append(f"{'' if group == before else f' {group} '}{metric} {float(value):.3f}")
+        before = group
+    return " ".join(words).strip()
 
 
 class Following:
@@ -69,6 +82,7 @@ class Following:
         self._bar_task: TaskID | None = None
         self._training: str = ""
         self._lines = 0
+        self._looked = 0.0
 
     def run(self, execution_arn: str) -> RunEnded:
         """Follow the execution until it has ended; says how it ended."""
@@ -82,7 +96,7 @@ class Following:
                     self._passed(progress)
                 elif isinstance(progress, RunEnded):
                     ended = progress
-                if self._training:
+                if self._training and time.monotonic() - self._looked > _LOG_SECONDS:
                     self._read_training_log()
                 live.update(self._picture())
         self._console.print(f"  {styled(ended.status)} after {duration(ended.seconds)}")
@@ -107,10 +121,11 @@ class Following:
             self._bar.remove_task(self._bar_task)
             self._bar_task = None
         self._training = ""
-        mark = "[red]✘[/]" if state.failed else "[green]✔[/]"
+        mark = _MARKS[state.outcome]
         self._console.print(f"  {mark} {escape(state.name):<32} [dim]{duration(state.seconds):>12}[/]")
 
     def _read_training_log(self) -> None:
+        self._looked = time.monotonic()
         lines = job_log(self._services, "TrainingJobs", self._training, after=self._lines)
         self._lines += len(lines)
         for line in lines:
@@ -121,7 +136,7 @@ class Following:
         epoch, epochs, batch, batches = (int(group) if group else None for group in match.groups())
         assert epoch is not None and epochs is not None
         done = epoch - 1 + batch / batches if batch and batches else float(epoch)
-        metrics = " ".join(f"{name} {float(value):.3f}" for name, value in _METRIC.findall(text))
+        metrics = _metrics(text)
         if self._bar_task is None:
             self._bar_task = self._bar.add_task("training", total=epochs, metrics="")
         self._bar.update(

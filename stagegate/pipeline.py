@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from botocore.exceptions import ClientError
 
@@ -16,6 +16,8 @@ from stagegate.aws import Services, error_code
 from stagegate.deployment import Platform, upload_code
 from stagegate.errors import ConfigurationError, NotFound, ReleaseFailed
 from stagegate.git import current_commit
+
+_POLL_SECONDS = {"local": 0.4, "aws": 2.0}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,9 +126,11 @@ class StateEntered:
 
 @dataclass(frozen=True, kw_only=True)
 class StateExited:
+    """`outcome` is "caught" where a task failed and the state machine has an answer to it."""
+
     name: str
     seconds: float
-    failed: bool
+    outcome: Literal["succeeded", "caught", "failed"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -204,8 +208,7 @@ class History:
     def _end(self, event: dict[str, Any]) -> Iterator[Progress]:
         self.ended = True
         for name in list(self._entered):
-            self._failed.add(name)
-            yield self._exited(name, event["timestamp"])
+            yield self._exited(name, event["timestamp"], ended=True)
         status = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", event["type"].removeprefix("Execution")).upper()
         details = event.get(f"execution{event['type'].removeprefix('Execution')}EventDetails", {})
         yield RunEnded(
@@ -215,9 +218,14 @@ class History:
             seconds=(event["timestamp"] - self._events[1]["timestamp"]).total_seconds(),
         )
 
-    def _exited(self, name: str, at: datetime) -> StateExited:
+    def _exited(self, name: str, at: datetime, *, ended: bool = False) -> StateExited:
         seconds = (at - self._entered.pop(name, at)).total_seconds()
-        return StateExited(name=name, seconds=seconds, failed=name in self._failed)
+        outcome: Literal["succeeded", "caught", "failed"] = "succeeded"
+        if ended:
+            outcome = "failed"
+        elif name in self._failed:
+            outcome = "caught"
+        return StateExited(name=name, seconds=seconds, outcome=outcome)
 
     def _state_of(self, event: dict[str, Any]) -> str:
         """The state that a task's event belongs to: the nearest one entered before it on its branch."""
@@ -237,7 +245,7 @@ def follow(services: Services, execution_arn: str) -> Iterator[Progress | None]:
             yield progress
         if not advanced:
             yield None
-            time.sleep(0.2 if services.config.is_local else 2)
+            time.sleep(_POLL_SECONDS["local" if services.config.is_local else "aws"])
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -100,7 +100,7 @@ def test_a_history_is_told_once_as_it_grows():
         ),
     ]
     assert second == [
-        StateExited(name="Train", seconds=8.5, failed=False),
+        StateExited(name="Train", seconds=8.5, outcome="succeeded"),
         RunEnded(status="SUCCEEDED", error="", cause="", seconds=10.0),
     ]
     assert history.ended
@@ -126,9 +126,9 @@ def test_a_caught_failure_marks_its_state_and_an_uncaught_one_ends_it():
 
     assert list(history.advance()) == [
         StateEntered(name="Train", time=START),
-        StateExited(name="Train", seconds=2.0, failed=True),
+        StateExited(name="Train", seconds=2.0, outcome="caught"),
         StateEntered(name="TrainingFailed", time=START + timedelta(seconds=2)),
-        StateExited(name="TrainingFailed", seconds=1.0, failed=True),
+        StateExited(name="TrainingFailed", seconds=1.0, outcome="failed"),
         RunEnded(status="FAILED", error="TrainingFailed", cause="why", seconds=3.0),
     ]
 

@@ -133,11 +133,12 @@ class BuildRun:
     def _buildspec(self) -> str:
         given: str = self.build["source"].get("buildspec") or "buildspec.yml"
         if _WRITTEN_IN_PLACE.match(given):
-            return str(given)
+            return given
         path = (self._source / given).resolve()
         if not path.is_relative_to(self._source.resolve()) or not path.is_file():
             raise BuildspecError(f"YAML_FILE_ERROR: stat {given}: no such file or directory")
-        return path.read_text()
+        text: str = path.read_text()
+        return text
 
     async def _environment(self, spec: Buildspec) -> dict[str, str]:
         aws = self._runtime.aws
