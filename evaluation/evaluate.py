@@ -85,7 +85,14 @@ def unpack(model: Path, folder: Path) -> None:
     if not path.is_file():
         raise FileNotFoundError(f"There is no model archive {path}")
     with tarfile.open(path) as archive:
-        archive.extractall(folder, filter="data")
+        for member in archive:
+            inside = (folder / member.name).resolve().is_relative_to(folder.resolve())
+            if not inside or not (member.isfile() or member.isdir()):
+                raise ValueError(
+                    f"'{member.name}' of {path} would be extracted to a place outside of {folder}"
+                )
+        # The filter is Python's from 3.11.4 on, and a warning where it lacks from 3.12 on.
+        archive.extractall(folder, **({"filter": "data"} if hasattr(tarfile, "data_filter") else {}))  # noqa: S202
     missing = [name for name in ("model.onnx", "code/inference.py") if not (folder / name).is_file()]
     if missing:
         raise ValueError(f"{path} lacks {', '.join(missing)}; training writes them")

@@ -1,7 +1,6 @@
 """A model's files: fetched from S3, unpacked where its process finds them."""
 
 import asyncio
-import io
 import shutil
 import tarfile
 from collections.abc import Mapping
@@ -9,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from stagegate.local import s3
+from stagegate.local.archives import unpack
 from stagegate.local.service import Aws, AWSError
 
 
@@ -27,7 +27,7 @@ async def fetch(aws: Aws, container: Mapping[str, Any], folder: Path) -> None:
     if uri is not None:
         try:
             if is_archive:
-                await asyncio.to_thread(_unpack, await s3.read(aws, uri), partial)
+                await asyncio.to_thread(unpack, await s3.read(aws, uri), partial)
             elif not await s3.download(aws, uri, partial):
                 raise Unavailable(f"there is nothing below {uri}")
         except (AWSError, tarfile.TarError, OSError, EOFError) as error:
@@ -35,7 +35,7 @@ async def fetch(aws: Aws, container: Mapping[str, Any], folder: Path) -> None:
     code = container.get("Environment", {}).get("SAGEMAKER_SUBMIT_DIRECTORY", "")
     if code.startswith("s3://"):
         try:
-            await asyncio.to_thread(_unpack, await s3.read(aws, code), partial / "code")
+            await asyncio.to_thread(unpack, await s3.read(aws, code), partial / "code")
         except (AWSError, tarfile.TarError, OSError, EOFError) as error:
             raise Unavailable(f"{code}: {error}") from error
     partial.rename(folder)
@@ -50,9 +50,3 @@ def _source(container: Mapping[str, Any]) -> tuple[str | None, bool]:
     if (source := container.get("ModelDataSource", {}).get("S3DataSource")) is not None:
         return source["S3Uri"], source["CompressionType"] == "Gzip"
     return container.get("ModelDataUrl"), True
-
-
-def _unpack(content: bytes, folder: Path) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    with tarfile.open(fileobj=io.BytesIO(content), mode="r:*") as archive:
-        archive.extractall(folder, filter="data")  # nothing outside of the folder, no devices

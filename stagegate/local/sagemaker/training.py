@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from stagegate.local import s3
+from stagegate.local.archives import unpack
 from stagegate.local.processes import MOUNT_AT, Program
 from stagegate.local.sagemaker.container import (
     Folder,
@@ -75,7 +76,7 @@ class TrainingRun(JobRun):
         uri = submit_directory(self.document["HyperParameters"]) or ""
         archive = await s3.read(self.aws, uri)
         try:
-            await asyncio.to_thread(_unpack, archive, code)
+            await asyncio.to_thread(unpack, archive, code)
         except (tarfile.TarError, OSError, EOFError) as error:
             raise JobFailed(f"ClientError: {uri} is no gzip-compressed tar archive: {error}") from error
         cache = self.runtime.data / "cache" / "requirements"
@@ -153,11 +154,6 @@ def moved(document: Document, secondary: str) -> Document:
     if secondary in ("Completed", "Failed", "Stopped", "MaxRuntimeExceeded"):
         transition["EndTime"] = now
     return {"SecondaryStatus": secondary, "SecondaryStatusTransitions": [*transitions, transition]}
-
-
-def _unpack(archive: bytes, folder: Path) -> None:
-    with tarfile.open(fileobj=io.BytesIO(archive), mode="r:gz") as members:
-        members.extractall(folder, filter="data")
 
 
 def _packed(folder: Path) -> bytes:
