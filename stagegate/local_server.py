@@ -35,8 +35,8 @@ def free_port() -> int:
         return port
 
 
-def start(config: Config, *, with_parent: bool = False) -> int:
-    """Start the runtime of `config` in the background and wait until it is ready; gives its process id.
+def start(config: Config, *, with_parent: bool = False) -> "subprocess.Popen[bytes]":
+    """Start the runtime of `config` in the background and wait until it is ready; gives its process.
 
     `with_parent` ends it with the process that started it, however that ends. Its output goes to
     `server.log` in the data directory. Raises NotReachable where it does not come up.
@@ -62,7 +62,7 @@ def start(config: Config, *, with_parent: bool = False) -> int:
             last = log.read_text(errors="replace").strip().rsplit("\n", 1)[-1]
             raise NotReachable(f"The local runtime did not start. Last line of {log}: {last}")
         time.sleep(0.05)
-    return process.pid
+    return process
 
 
 def stop(folder: Path) -> bool:

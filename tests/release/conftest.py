@@ -2,12 +2,11 @@
 
 import json
 import os
-import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
@@ -27,6 +26,7 @@ class Installation:
     """The project's own pipeline, on a local runtime with a data directory and a port of its own."""
 
     config: Config
+    processes: list[subprocess.Popen] = field(default_factory=list)
 
     @property
     def services(self) -> Services:
@@ -49,12 +49,11 @@ class Installation:
 
     def kill(self) -> None:
         """The runtime is gone at once, as if the power had failed."""
-        pid = int((self.config.data_directory / "server.pid").read_text())
-        os.kill(pid, signal.SIGKILL)
-        os.waitpid(pid, 0)
+        self.processes[-1].kill()
+        self.processes[-1].wait()
 
     def start(self) -> None:
-        local_server.start(self.config, with_parent=True)
+        self.processes.append(local_server.start(self.config, with_parent=True))
 
     def start_run(self, dataset: Path, *options: str) -> str:
         """Start a release by the command; gives the execution's ARN."""
@@ -126,10 +125,13 @@ def installation(tmp_path_factory):
     )
     installed = Installation(config=config)
     try:
+        installed.start()
         installed.stagegate("up")
         yield installed
     finally:
         local_server.stop(data)
+        for process in installed.processes:
+            process.wait()
 
 
 @pytest.fixture(scope="module")
