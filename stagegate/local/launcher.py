@@ -163,7 +163,8 @@ def _start(job: dict[str, Any]) -> None:
     command = job["command"]
     try:
         os.chdir(job["directory"])
-        if _PYTHON.fullmatch(Path(command[0]).name) and (script := _script(command[1:])):
+        is_python = _PYTHON.fullmatch(Path(command[0]).name)
+        if job["forked"] and is_python and (script := _script(command[1:])):
             _run_python(*script)
         else:
             os.execvpe(command[0], command, os.environ)  # noqa: S606

@@ -112,6 +112,9 @@ def training_program(folder: Folder, job: Document, environment: Mapping[str, st
         **{f"SM_CHANNEL_{name.upper()}": folder.inside(f"input/data/{name}") for name in channels},
         **{f"SM_HP_{name.upper().replace('-', '_')}": _text(value) for name, value in users.items()},
     }
+    variables["SM_TRAINING_ENV"] = json.dumps(
+        _training_env(job["TrainingJobName"], variables, users, channels, folder)
+    )
     code = folder.inside("code")
     given = {name: folder.moved(value) for name, value in job.get("Environment", {}).items()}
     return Program(
@@ -124,6 +127,27 @@ def training_program(folder: Folder, job: Document, environment: Mapping[str, st
         ),
         directory=code,
     )
+
+
+def _training_env(
+    name: str, variables: Mapping[str, str], users: Document, channels: Document, folder: Folder
+) -> Document:
+    """SM_TRAINING_ENV: the same once more, as one document."""
+    lists = ("hosts", "input_data_config", "resource_config")
+    texts = ("model_dir", "input_dir", "input_config_dir", "output_dir", "output_data_dir", "current_host",
+             "output_intermediate_dir", "module_dir", "module_name", "user_entry_point",
+             "current_instance_type", "network_interface_name")  # fmt: skip
+    return {
+        **{key: json.loads(variables[f"SM_{key.upper()}"]) for key in lists},
+        **{key: variables[f"SM_{key.upper()}"] for key in texts},
+        **{key: int(variables[f"SM_{key.upper()}"]) for key in ("num_cpus", "num_gpus", "log_level")},
+        "additional_framework_parameters": {},
+        "channel_input_dirs": {channel: folder.inside(f"input/data/{channel}") for channel in channels},
+        "hyperparameters": users,
+        "is_master": True,
+        "job_name": name,
+        "master_hostname": HOST,
+    }
 
 
 def processing_program(folder: Folder, job: Document, environment: Mapping[str, str]) -> Program:
@@ -185,9 +209,14 @@ def error_message(lines: list[str]) -> str:
 
 def training_failure(command: list[str], code: int, lines: list[str]) -> str:
     """The failure reason of a script, as the toolkit and SageMaker word it; at most 1,024 characters."""
+    return f"AlgorithmError: ExecuteUserScriptError:\n{job_failure(command, code, lines)}"[:1024]
+
+
+def job_failure(command: list[str], code: int, lines: list[str]) -> str:
+    """How a command failed, in the toolkit's form."""
     message = error_message(lines).replace('"', "'")
     text = f'ExitCode {code}\nErrorMessage "{message[:600]}"\nCommand "{shlex.join(command)[:200]}"'
-    return f"AlgorithmError: ExecuteUserScriptError:\n{text}, exit code: {code}"[:1024]
+    return f"{text}, exit code: {code}"
 
 
 def _common(folder: Folder) -> dict[str, str]:

@@ -8,6 +8,7 @@ import contextlib
 import hashlib
 import logging
 import re
+import shlex
 import shutil
 import signal
 import sys
@@ -22,12 +23,13 @@ from typing import Any
 from stagegate.local import s3
 from stagegate.local.log_stream import LogStream
 from stagegate.local.processes import LauncherLost, Processes, Program
-from stagegate.local.sagemaker.container import Folder, missing_requirements
+from stagegate.local.sagemaker.container import Folder, job_failure, missing_requirements
 from stagegate.local.service import Announcement, Aws, AWSError, Runtime
 
 _LOGGER = logging.getLogger(__name__)
 _KEPT_LINES = 100
 _MIRROR_SECONDS = 5.0
+_PIP = (sys.executable, "-m", "pip")
 INTERNAL = "InternalServerError: We encountered an internal error. Please try again."
 
 Document = dict[str, Any]
@@ -282,7 +284,7 @@ class Mirror:
         return found
 
 
-async def install_requirements(file: Path, cache: Path, log: LogStream) -> Path | None:
+async def install_requirements(file: Path, cache: Path, log: JobLog) -> Path | None:
     """What requirements.txt asks for and our environment lacks, in a folder of its own on top of it.
 
     Gives that folder, or None where nothing is missing. Raises JobFailed.
@@ -296,9 +298,11 @@ async def install_requirements(file: Path, cache: Path, log: LogStream) -> Path 
     partial = target.with_suffix(".partial")
     shutil.rmtree(partial, ignore_errors=True)
     uv = shutil.which("uv", path=str(Path(sys.executable).parent))
-    installer = [uv, "pip"] if uv else [sys.executable, "-m", "pip"]
+    installer = [uv, "pip", "install", "--python", sys.executable] if uv else [*_PIP, "install"]
+    options = [part for line in missing for part in (shlex.split(line) if line[0] == "-" else [line])]
     process = await asyncio.create_subprocess_exec(
-        *(*installer, "install", "--target", str(partial), *missing),
+        *(*installer, "--target", str(partial), *options),
+        cwd=file.parent,
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
@@ -311,7 +315,8 @@ async def install_requirements(file: Path, cache: Path, log: LogStream) -> Path 
         process.kill()
         raise
     if status:
-        raise JobFailed(f"AlgorithmError: InstallRequirementsError:\nExitCode {status}\n{', '.join(missing)}")
+        failure = job_failure(["pip", "install", "-r", file.name], status, list(log.last))
+        raise JobFailed(f"AlgorithmError: InstallRequirementsError:\n{failure}"[:1024])
     partial.rename(target)
     return target
 

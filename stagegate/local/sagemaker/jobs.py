@@ -28,9 +28,6 @@ from stagegate.local.sagemaker.training import TRAINING, TrainingRun, moved
 from stagegate.local.service import AWSError, Runtime, Service
 
 _RUNS: dict[str, type[JobRun]] = {kind.kind.resource: kind for kind in (TrainingRun, ProcessingRun)}
-_PRELOADED = ("numpy", "torch", "torchvision", "onnxscript", "torch.onnx")
-"""What jobs would take seconds to import. Not onnxruntime: it starts a thread when it is imported, which a
-forked job lacks and waits for when it ends."""
 _ENDED = ("Completed", "Failed", "Stopped")
 _TRAINING_SUMMARY = (
     *("TrainingJobName", "TrainingJobArn", "CreationTime", "TrainingEndTime", "LastModifiedTime"),
@@ -53,10 +50,13 @@ class Jobs(Service):
 
     grace_seconds = 120.0
     """From SIGTERM to SIGKILL when a job is stopped, as in SageMaker."""
+    preloaded: tuple[str, ...] = ("numpy", "torch", "torchvision", "onnxscript", "torch.onnx")
+    """What jobs would take seconds to import. Not onnxruntime: it starts a thread when imported, which a
+    forked job lacks."""
 
     def __init__(self, runtime: Runtime) -> None:
         super().__init__(runtime)
-        self._processes = Processes(preload=_PRELOADED)
+        self._processes = Processes(preload=self.preloaded)
         self._turns = asyncio.Semaphore(runtime.max_jobs or os.cpu_count() or 1)
         self._under_way: dict[tuple[str, str], JobRun] = {}
 

@@ -5,6 +5,7 @@ import contextlib
 import io
 import tarfile
 from collections.abc import Coroutine
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -40,6 +41,7 @@ _SAID = {  # what SageMaker says of each secondary status
 class TrainingRun(JobRun):
     kind = TRAINING
     _checkpoints: Mirror | None = None
+    _installs = False
 
     def kept(self) -> tuple[str, ...]:
         if "Training" not in {entry["Status"] for entry in self.document["SecondaryStatusTransitions"]}:
@@ -67,7 +69,8 @@ class TrainingRun(JobRun):
         environment = self.runtime.environment()
         if script(self.document.get("HyperParameters", {})):
             environment |= await self._source(folder)
-        return training_program(folder, self.document, environment)
+        program = training_program(folder, self.document, environment)
+        return replace(program, forked=not self._installs)  # what is installed may replace what we imported
 
     async def _source(self, folder: Folder) -> dict[str, str]:
         """Unpack the source, and install what it asks for; gives the variables that make it be found."""
@@ -81,6 +84,7 @@ class TrainingRun(JobRun):
             raise JobFailed(f"ClientError: {uri} is no gzip-compressed tar archive: {error}") from error
         cache = self.runtime.data / "cache" / "requirements"
         installed = await install_requirements(code / "requirements.txt", cache, self.log)
+        self._installs = installed is not None
         return {"PYTHONPATH": str(installed)} if installed else {}
 
     def began(self) -> None:
