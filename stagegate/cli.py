@@ -22,6 +22,8 @@ from stagegate.errors import ReleaseFailed, StagegateError
 
 console = Console()
 
+_SHOWN = 12  # characters of an approval's id: enough to name it
+
 
 class Commands(click.Group):
     """The group; prints our own errors as a sentence and exits 1."""
@@ -273,7 +275,7 @@ def approvals(services: Services, platform: Platform, everything: bool, as_json:
         return
     rows = [
         [
-            escape(approval.approval_id),
+            escape(approval.approval_id[:_SHOWN]),
             escape(approval.subject),
             escape(approval.run_id),
             display.styled(approval.status),
@@ -289,33 +291,41 @@ def approvals(services: Services, platform: Platform, everything: bool, as_json:
 @click.argument("approval_id", metavar="ID")
 @click.option("--comment", default="", help="Why; kept with the decision.")
 @click.option("--by", default=None, help="Who decides.  [default: your user name]")
-def approve(services: Services, approval_id: str, comment: str, by: str | None) -> None:
-    """Approve what ID asks for; `stagegate approvals` lists the ids.
+def approve(services: Services, platform: Platform, approval_id: str, comment: str, by: str | None) -> None:
+    """Approve what ID asks for; its first characters do. `stagegate approvals` lists the ids.
 
     \b
     Example:
       stagegate approve 5f0c1d2e --comment "accuracy as expected"
     """
-    answer(services, approval_id, decision="approve", comment=comment, by=by)
+    answer(services, platform, approval_id, decision="approve", comment=comment, by=by)
 
 
 @command
 @click.argument("approval_id", metavar="ID")
 @click.option("--comment", required=True, help="Why; kept with the decision.")
 @click.option("--by", default=None, help="Who decides.  [default: your user name]")
-def reject(services: Services, approval_id: str, comment: str, by: str | None) -> None:
-    """Reject what ID asks for; a comment says why.
+def reject(services: Services, platform: Platform, approval_id: str, comment: str, by: str | None) -> None:
+    """Reject what ID asks for; its first characters do. A comment says why.
 
     \b
     Example:
       stagegate reject 5f0c1d2e --comment "glacier got worse"
     """
-    answer(services, approval_id, decision="reject", comment=comment, by=by)
+    answer(services, platform, approval_id, decision="reject", comment=comment, by=by)
 
 
-def answer(services: Services, approval_id: str, *, decision: str, comment: str, by: str | None) -> None:
-    by = by or getpass.getuser()
-    message = pipeline.decide(services, approval_id, decision=decision, comment=comment, decided_by=by)
+def answer(
+    services: Services, platform: Platform, name: str, *, decision: str, comment: str, by: str | None
+) -> None:
+    approval = pipeline.find_approval(services, platform, name)
+    message = pipeline.decide(
+        services,
+        approval.approval_id,
+        decision=decision,
+        comment=comment,
+        decided_by=by or getpass.getuser(),
+    )
     console.print(f"  [green]✔[/] {escape(message)}")
 
 

@@ -37,7 +37,7 @@ def _mail(config: Config, mail_id: str) -> Mail:
     return Mail(
         mail_id=mail_id,
         recipient=str(message["To"]),
-        subject=str(message["Subject"]),
+        subject=str(message["Subject"]).strip(),
         text=body.get_content() if body else "",
     )
 

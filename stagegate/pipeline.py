@@ -294,6 +294,20 @@ def list_approvals(services: Services, platform: Platform, *, pending: bool = Tr
     return sorted(waiting, key=lambda approval: approval.requested)
 
 
+def find_approval(services: Services, platform: Platform, name: str) -> Approval:
+    """The approval whose id begins with `name`. Raises NotFound where none does, or several do."""
+    found = [
+        approval
+        for approval in list_approvals(services, platform, pending=False)
+        if approval.approval_id.startswith(name)
+    ]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        raise NotFound(f"{len(found)} approvals begin with '{name}': give more of the id.")
+    raise NotFound(f"There is no approval '{name}': see `stagegate approvals`.")
+
+
 def _is_waiting(approval: Approval) -> bool:
     return approval.status == "pending" and approval.expires > datetime.now(UTC)
 

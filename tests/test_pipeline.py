@@ -17,6 +17,7 @@ from stagegate.pipeline import (
     StateEntered,
     StateExited,
     TaskStarted,
+    find_approval,
     find_run,
     list_approvals,
     new_run_id,
@@ -152,7 +153,7 @@ def services(monkeypatch):
         yield Services(Config(target="aws"))
 
 
-def test_only_approvals_that_still_wait_are_listed(services):
+def test_approvals_that_still_wait_are_listed_and_found_by_the_start_of_their_id(services):
     boto3.client("dynamodb", "us-east-1").create_table(
         TableName="approvals",
         KeySchema=[{"AttributeName": "approval_id", "KeyType": "HASH"}],
@@ -193,6 +194,12 @@ def test_only_approvals_that_still_wait_are_listed(services):
     ]
     everything = {approval.approval_id for approval in list_approvals(services, PLATFORM, pending=False)}
     assert everything == {"waits", "decided", "expired"}
+
+    assert find_approval(services, PLATFORM, "wa").approval_id == "waits"
+    with pytest.raises(NotFound, match="There is no approval 'x'"):
+        find_approval(services, PLATFORM, "x")
+    with pytest.raises(NotFound, match="3 approvals begin with ''"):
+        find_approval(services, PLATFORM, "")
 
 
 def test_a_dataset_is_uploaded_and_an_uri_taken_as_it_is(services, tmp_path):
