@@ -1,5 +1,6 @@
 """What the commands read of an execution's history, and of the approvals table."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import boto3
@@ -217,12 +218,15 @@ def test_a_dataset_that_is_not_there_is_named(services):
 
 
 def test_a_run_that_is_not_there_is_named(services):
-    for arn in PLATFORM.state_machines:
+    build, deploy = (
         services("stepfunctions").create_state_machine(
-            name=arn.rsplit(":", 1)[-1],
+            name=name,
             definition='{"StartAt": "A", "States": {"A": {"Type": "Succeed"}}}',
             roleArn="arn:aws:iam::123456789012:role/states",
-        )
+        )["stateMachineArn"]
+        for name in ("model-build", "model-deploy")
+    )
+    platform = replace(PLATFORM, model_build_arn=build, model_deploy_arn=deploy)
 
     with pytest.raises(NotFound, match="There is no run 'r-9'"):
-        find_run(services, PLATFORM, "r-9")
+        find_run(services, platform, "r-9")
