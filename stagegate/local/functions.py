@@ -1,4 +1,4 @@
-"""Lambda: functions in warm processes, invoked and waited for, or queued; and their URLs."""
+"""Lambda: functions in warm processes, invoked and waited for, or queued."""
 
 import asyncio
 import base64
@@ -7,7 +7,6 @@ import hashlib
 import io
 import json
 import re
-import secrets
 import shutil
 import time
 import uuid
@@ -16,16 +15,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from starlette.requests import Request
-from starlette.responses import Response
-
-from stagegate.local import function_url
 from stagegate.local.function_processes import Configured, Outcome, Workers
+from stagegate.local.function_urls import URL
 from stagegate.local.log_stream import LogStream
 from stagegate.local.service import AWSError, Runtime, Service
 
 FUNCTION = "lambda/function"
-URL = "lambda/url"
 EVENT = "lambda/event"
 
 _MAX_PAYLOAD = 6 * 1024 * 1024
@@ -172,8 +167,9 @@ class Functions(Service):
     async def delete_function(self, *, FunctionName: str, Qualifier: str | None = None) -> Document:
         name = self._function(FunctionName, Qualifier)["FunctionName"]
         self.runtime.store.delete(FUNCTION, name)
-        for url in self._urls(name):
-            self.runtime.store.delete(URL, url["_id"])
+        for url in self.runtime.store.list(URL):
+            if url["_function"] == name:
+                self.runtime.store.delete(URL, url["_id"])
         await self._workers.retire(name)
         await asyncio.to_thread(shutil.rmtree, self._folder(name), ignore_errors=True)
         return {}
@@ -308,64 +304,6 @@ class Functions(Service):
             return answer | {"FunctionError": "Unhandled", "Payload": json.dumps(error).encode()}
         return answer | {"Payload": outcome.result.encode()}
 
-    def create_function_url_config(
-        self,
-        *,
-        FunctionName: str,
-        AuthType: str,
-        Qualifier: str | None = None,
-        Cors: Document | None = None,
-        InvokeMode: str = "BUFFERED",
-    ) -> Document:
-        name = self._function(FunctionName, Qualifier)["FunctionName"]
-        if self._urls(name):
-            raise AWSError(
-                "ResourceConflictException",
-                f"Failed to create function url config for [functionArn = {self._arn(name)}]. "
-                "Error message:  FunctionUrlConfig exists for this Lambda function",
-                status=409,
-            )
-        if AuthType != "NONE" or Cors or InvokeMode != "BUFFERED":
-            raise _invalid("The local runtime serves function URLs of AuthType NONE, BUFFERED, without Cors")
-        url_id = "".join(secrets.choice("abcdefghijklmnopqrstuvwxyz234567") for _ in range(32))
-        document = {
-            "_id": url_id,
-            "_function": name,
-            "FunctionUrl": f"{self.runtime.endpoint_url}/_aws/lambda-url/{url_id}/",
-            "FunctionArn": self._arn(name),
-            "AuthType": AuthType,
-            "InvokeMode": InvokeMode,
-            "CreationTime": _now(),
-            "LastModifiedTime": _now(),
-        }
-        self.runtime.store.put(URL, url_id, document)
-        return {member: value for member, value in _public(document).items() if member != "LastModifiedTime"}
-
-    def get_function_url_config(self, *, FunctionName: str, Qualifier: str | None = None) -> Document:
-        return _public(self._url(self._function(FunctionName, Qualifier)["FunctionName"]))
-
-    def list_function_url_configs(
-        self, *, FunctionName: str, Marker: str | None = None, MaxItems: int | None = None
-    ) -> Document:
-        name = self._function(FunctionName)["FunctionName"]
-        return {"FunctionUrlConfigs": [_public(url) for url in self._urls(name)]}
-
-    def delete_function_url_config(self, *, FunctionName: str, Qualifier: str | None = None) -> Document:
-        self.runtime.store.delete(
-            URL, self._url(self._function(FunctionName, Qualifier)["FunctionName"])["_id"]
-        )
-        return {}
-
-    async def handle_url(self, url_id: str, request: Request) -> Response:
-        """Answer a request to a function's URL."""
-        url = self.runtime.store.get(URL, url_id)
-        if url is None:
-            return Response('{"Message":null}', status_code=404, media_type="application/json")
-        request_id = str(uuid.uuid4())
-        event = await function_url.event_of(request, url_id, request_id)
-        outcome, _ = await self._run(self._function(url["_function"]), event, request_id)
-        return function_url.response_of(outcome)
-
     async def _run(self, document: Document, event: Any, request_id: str) -> tuple[Outcome, list[str]]:
         """One invocation, and what it logged."""
         name, log = document["FunctionName"], self._log(document)
@@ -486,14 +424,6 @@ class Functions(Service):
             suffix = f":{qualifier}" if qualifier else ""
             raise _not_found(f"Function not found: {self._arn(name)}{suffix}")
         return document
-
-    def _urls(self, name: str) -> list[Document]:
-        return [url for url in self.runtime.store.list(URL) if url["_function"] == name]
-
-    def _url(self, name: str) -> Document:
-        for url in self._urls(name):
-            return url
-        raise _not_found("The resource you requested does not exist.")
 
     def _arn(self, name: str) -> str:
         return self.runtime.arn("lambda", f"function:{name}")

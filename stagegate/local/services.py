@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 from stagegate.local.builds import CodeBuild
 from stagegate.local.events import EventBridge
+from stagegate.local.function_urls import FunctionUrls
 from stagegate.local.functions import Functions
 from stagegate.local.logs import Logs
 from stagegate.local.mail import SESMail, SESv2Mail, SNSMail
@@ -23,7 +24,7 @@ SERVICES: Mapping[str, tuple[type[Service], ...]] = {
     "cloudformation": (CloudFormation,),
     "codebuild": (CodeBuild,),
     "events": (EventBridge,),
-    "lambda": (Functions,),
+    "lambda": (Functions, FunctionUrls),
     "logs": (Logs,),
     "sagemaker": (Jobs, Registry, Models, Endpoints),
     "sagemaker-runtime": (Invocations,),

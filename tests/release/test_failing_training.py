@@ -1,4 +1,4 @@
-"""A training script that raises, that exits with 1, that is stopped: what the job and the execution say of it."""
+"""A training script that raises, that exits with 1, that is stopped: what job and execution say of it."""
 
 import io
 import json
