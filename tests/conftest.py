@@ -81,7 +81,7 @@ class Local:
         )
 
     def get(self, path: str) -> bytes:
-        with urllib.request.urlopen(f"{self.endpoint_url}{path}", timeout=10) as response:  # noqa: S310
+        with urllib.request.urlopen(f"{self.endpoint_url}{path}", timeout=10) as response:
             return response.read()
 
     def _end(self, number: signal.Signals) -> int:

@@ -339,13 +339,13 @@ async def test_a_service_that_is_not_here_is_named(call):
 
 
 async def test_a_body_that_cannot_be_read(endpoint):
-    request = urllib.request.Request(  # noqa: S310
+    request = urllib.request.Request(
         endpoint.runtime.endpoint_url, data=b"{", headers={"X-Amz-Target": "AWSEvents.PutRule"}
     )
 
     def send():
         with pytest.raises(urllib.error.HTTPError) as raised:
-            urllib.request.urlopen(request)  # noqa: S310
+            urllib.request.urlopen(request)
         with raised.value as error:
             return error.code, json.loads(error.read())["__type"], error.headers["x-amzn-errortype"]
 
