@@ -3,7 +3,6 @@
 import asyncio
 import os
 import re
-from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -159,29 +158,8 @@ class Jobs(Service):
     def stop_training_job(self, *, TrainingJobName: str) -> Document:
         return self._stop_job(TRAINING, TrainingJobName)
 
-    def list_training_jobs(
-        self,
-        *,
-        CreationTimeAfter: datetime | None = None,
-        CreationTimeBefore: datetime | None = None,
-        NameContains: str | None = None,
-        StatusEquals: str | None = None,
-        SortBy: str = "CreationTime",
-        SortOrder: str = "Descending",
-        NextToken: str | None = None,
-        MaxResults: int | None = None,
-        **rest: Any,
-    ) -> Document:
-        refuse(rest.items(), operation="ListTrainingJobs")
-        found = select(
-            self.runtime.store.list(TRAINING.store),
-            name=TRAINING.name,
-            contains=NameContains,
-            created_after=CreationTimeAfter,
-            created_before=CreationTimeBefore,
-            equal={TRAINING.status: StatusEquals},
-        )
-        return _listed(found, TRAINING, _TRAINING_SUMMARY, SortBy, SortOrder, NextToken, MaxResults)
+    def list_training_jobs(self, **filters: Any) -> Document:
+        return self._list(TRAINING, _TRAINING_SUMMARY, **filters)
 
     async def create_processing_job(
         self,
@@ -240,29 +218,8 @@ class Jobs(Service):
     def stop_processing_job(self, *, ProcessingJobName: str) -> Document:
         return self._stop_job(PROCESSING, ProcessingJobName)
 
-    def list_processing_jobs(
-        self,
-        *,
-        CreationTimeAfter: datetime | None = None,
-        CreationTimeBefore: datetime | None = None,
-        NameContains: str | None = None,
-        StatusEquals: str | None = None,
-        SortBy: str = "CreationTime",
-        SortOrder: str = "Descending",
-        NextToken: str | None = None,
-        MaxResults: int | None = None,
-        **rest: Any,
-    ) -> Document:
-        refuse(rest.items(), operation="ListProcessingJobs")
-        found = select(
-            self.runtime.store.list(PROCESSING.store),
-            name=PROCESSING.name,
-            contains=NameContains,
-            created_after=CreationTimeAfter,
-            created_before=CreationTimeBefore,
-            equal={PROCESSING.status: StatusEquals},
-        )
-        return _listed(found, PROCESSING, _PROCESSING_SUMMARY, SortBy, SortOrder, NextToken, MaxResults)
+    def list_processing_jobs(self, **filters: Any) -> Document:
+        return self._list(PROCESSING, _PROCESSING_SUMMARY, **filters)
 
     def add_tags(self, *, ResourceArn: str, Tags: list[dict[str, str]]) -> Document:
         tags = tags_of(self.runtime.store, ResourceArn) | {tag["Key"]: tag["Value"] for tag in Tags}
@@ -284,6 +241,39 @@ class Jobs(Service):
     ) -> Document:
         tags = (self.runtime.store.get(TAGS, ResourceArn) or {"Tags": []})["Tags"]
         return page(tags, member="Tags", token=NextToken, size=MaxResults, default=50)
+
+    def _list(
+        self,
+        kind: Kind,
+        summary: tuple[str, ...],
+        *,
+        CreationTimeAfter: datetime | None = None,
+        CreationTimeBefore: datetime | None = None,
+        NameContains: str | None = None,
+        StatusEquals: str | None = None,
+        SortBy: str = "CreationTime",
+        SortOrder: str = "Descending",
+        NextToken: str | None = None,
+        MaxResults: int | None = None,
+        **rest: Any,
+    ) -> Document:
+        refuse(rest.items(), operation=f"List{kind.title}Jobs")
+        found = select(
+            self.runtime.store.list(kind.store),
+            name=kind.name,
+            contains=NameContains,
+            created_after=CreationTimeAfter,
+            created_before=CreationTimeBefore,
+            equal={kind.status: StatusEquals},
+        )
+        members = {"Name": kind.name, "Status": kind.status}
+        ordered = order(found, by=members.get(SortBy, SortBy), descending=SortOrder == "Descending")
+        return page(
+            [pick(document, summary) for document in ordered],
+            member=f"{kind.title}JobSummaries",
+            token=NextToken,
+            size=MaxResults,
+        )
 
     def _create(self, kind: Kind, document: Document, tags: list[dict[str, str]] | None) -> Document:
         name = document[kind.name]
@@ -394,22 +384,3 @@ def _check_regex(pattern: str) -> None:
 def _check_path(path: str, member: str) -> None:
     if not holds(path):
         raise invalid(f"{member} '{path}' should lie below {MOUNT_AT}/")
-
-
-def _listed(
-    documents: Iterable[Document],
-    kind: Kind,
-    summary: tuple[str, ...],
-    by: str,
-    direction: str,
-    token: str | None,
-    size: int | None,
-) -> Document:
-    members = {"Name": kind.name, "Status": kind.status}
-    ordered = order(list(documents), by=members.get(by, by), descending=direction == "Descending")
-    return page(
-        [pick(document, summary) for document in ordered],
-        member=f"{kind.title}JobSummaries",
-        token=token,
-        size=size,
-    )
