@@ -52,14 +52,19 @@ def duration(seconds: float) -> str:
     return f"{seconds // 3600:.0f} h {seconds % 3600 // 60:.0f} min"
 
 
-def _metrics(line: str) -> str:
-    """`train:loss=0.51 train:accuracy=0.8` as `train loss 0.510 accuracy 0.800`."""
-    words, before = [], ""
+def metrics_of(line: str) -> str:
+    """`train:loss=0.51 train:accuracy=0.8` as `train 0.510 / 0.800  (loss / accuracy)`."""
+    groups: dict[str, dict[str, float]] = {}
     for name, value in _METRIC.findall(line):
         group, _, metric = name.partition(":")
-        words.append(f"{'' if group == before else f' {group} '}{metric} {float(value):.3f}")
-        before = group
-    return " ".join(words).strip()
+        groups.setdefault(group, {})[metric] = float(value)
+    if not groups:
+        return ""
+    words = [
+        f"{group} {' / '.join(f'{value:.3f}' for value in values.values())}"
+        for group, values in groups.items()
+    ]
+    return "  ".join([*words, f"({' / '.join(next(iter(groups.values())))})"])
 
 
 class Following:
@@ -136,7 +141,7 @@ class Following:
         epoch, epochs, batch, batches = (int(group) if group else None for group in match.groups())
         assert epoch is not None and epochs is not None
         done = epoch - 1 + batch / batches if batch and batches else float(epoch)
-        metrics = _metrics(text)
+        metrics = metrics_of(text)
         if self._bar_task is None:
             self._bar_task = self._bar.add_task("training", total=epochs, metrics="")
         self._bar.update(
