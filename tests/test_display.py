@@ -45,7 +45,8 @@ def test_predictions_are_marked_right_or_wrong_and_names_are_not_markup():
 
 
 def test_an_epochs_line_fits_into_a_terminal():
-    line = "epoch=3/5 train:loss=0.5123 train:accuracy=0.81 validation:loss=0.4 validation:accuracy=0.85 seconds=9"
+    losses = "train:loss=0.5123 train:accuracy=0.81 validation:loss=0.4 validation:accuracy=0.85"
+    line = f"epoch=3/5 {losses} seconds=9"
 
     assert metrics_of(line) == "train 0.512 / 0.810  validation 0.400 / 0.850  (loss / accuracy)"
     assert metrics_of("epoch=3/5 batch=10/40 batch:loss=0.61") == "batch 0.610  (loss)"
