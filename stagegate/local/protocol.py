@@ -35,12 +35,21 @@ def parse(target: Target, request: HttpRequest, host: str) -> dict[str, Any]:
         if target.protocol == CBOR:
             document = cbor.decode(request.body) if request.body else {}
             return dict(_from_document(operation.input_shape, document))
-        return _parse_with_moto(target, operation, request, host)
+        return _with_empty_body(operation, _parse_with_moto(target, operation, request, host))
     except AWSError:
         raise
     except (ValueError, TypeError, AttributeError, KeyError) as error:
         code = "MalformedInput" if target.protocol in (QUERY, EC2) else "SerializationException"
         raise AWSError(code, f"The request to {target.operation} cannot be read: {error}") from error
+
+
+def _with_empty_body(operation: Any, members: dict[str, Any]) -> dict[str, Any]:
+    """A body without bytes is a body too, where the operation must have one (InvokeEndpoint)."""
+    shape = operation.input_shape
+    payload: str | None = shape.serialization.get("payload") if shape else None
+    if payload is None or members.get(payload) is not None or payload not in shape.required_members:
+        return members
+    return {**members, payload: b""} if shape.members[payload].type_name == "blob" else members
 
 
 def write(target: Target, result: Mapping[str, Any] | None) -> HttpResponse:

@@ -166,3 +166,12 @@ async def test_logs_metrics_and_captured_data_arrive(tmp_path: Path) -> None:
         "OverheadLatency",
     ]
     assert events["events"][0]["message"].startswith("loaded from ")
+
+
+def test_an_empty_body_reaches_the_service(local):
+    runtime = local.client("sagemaker-runtime")
+
+    with pytest.raises(runtime.exceptions.ClientError) as caught:
+        runtime.invoke_endpoint(EndpointName="absent", Body=b"")
+
+    assert caught.value.response["Error"]["Message"] == "Endpoint absent of account 000000000000 not found."
