@@ -224,6 +224,8 @@ class Attempt:
         if model.input_shape is not None:
             for member in model.idempotent_members:
                 request.setdefault(member, self._idempotency_token())
+            if self.resource.operation == "StartBuild":  # the model doesn't mark its token as one
+                request.setdefault("idempotencyToken", self._idempotency_token())
         return request
 
     def _idempotency_token(self) -> str:
