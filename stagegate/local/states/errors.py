@@ -16,6 +16,7 @@ DATA_LIMIT_EXCEEDED = "States.DataLimitExceeded"
 INTRINSIC_FAILURE = "States.IntrinsicFailure"
 RESULT_PATH_MATCH_FAILURE = "States.ResultPathMatchFailure"
 NO_CHOICE_MATCHED = "States.NoChoiceMatched"
+QUERY_EVALUATION_ERROR = "States.QueryEvaluationError"
 
 _NOT_IN_ALL = {RUNTIME, DATA_LIMIT_EXCEEDED}
 
@@ -69,7 +70,11 @@ class StateFailed(ExecutionError):
 
 
 class EvaluationFailed(ExecutionError):
-    """What a state's definition asks of its data is not there, or not of that kind."""
+    """What a state's definition asks of its data is not there, or not of that kind.
 
-    def __init__(self, cause: str, *, error: str = RUNTIME) -> None:
+    `location`: the field whose JSONata failed, for which the history has an event of its own.
+    """
+
+    def __init__(self, cause: str, *, error: str = RUNTIME, location: str | None = None) -> None:
         super().__init__(error, cause)
+        self.location = location

@@ -98,6 +98,14 @@ def _value(argument: Argument, values: Values) -> Json:
     return argument.value
 
 
+def call(name: str, *arguments: Json) -> Json:
+    """What the function `States.<name>` gives for values. Raises `BadArgument`."""
+    try:
+        return _FUNCTIONS[name](*arguments)
+    except TypeError as error:
+        raise BadArgument(_reason(error, list(arguments))) from error
+
+
 # The calls, read from their text.
 
 _NAME = re.compile(r"\s*States\.([A-Za-z0-9]+)\s*\(")

@@ -15,18 +15,24 @@ from stagegate.local.states.errors import RESULT_PATH_MATCH_FAILURE, EvaluationF
 from stagegate.local.states.jsontext import to_text
 
 
+MISSING = object()
+"""In the place of a value that is not there, not even as null."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Values:
     """What the expressions of a state can see."""
 
     data: Json
+    """What `$` is in JSONPath; for JSONata the state's input."""
     context: Callable[[], Mapping[str, Json]]
     variables: Mapping[str, Json]
     record: Callable[[Callable[[], Json]], Json]
     """Gives what the function gives, the same again after a restart: for random values."""
-
-    def of(self, data: Json) -> "Values":
-        return Values(data=data, context=self.context, variables=self.variables, record=self.record)
+    result: Json = MISSING
+    """For JSONata: what the work came to."""
+    error_output: Json = MISSING
+    """For JSONata: the error that is caught."""
 
 
 class InvalidPath(ValueError):
