@@ -21,6 +21,9 @@ from stagegate.local.states.integrations import (
 from stagegate.local.states.intrinsics import InvalidFunction, is_function, parse
 from stagegate.local.states.paths import InvalidPath, compile_path
 
+JSONPATH = "JSONPath"
+JSONATA = "JSONata"
+
 SCHEMA = "SCHEMA_VALIDATION_FAILED"
 MISSING_TARGET = "MISSING_TRANSITION_TARGET"
 DUPLICATE_NAME = "DUPLICATE_STATE_NAME"
@@ -41,12 +44,40 @@ _FIELDS: dict[str, set[str]] = {
     "Fail": {"Error", "Cause", "ErrorPath", "CausePath"},
     "Parallel": _WORK | {"Branches"},
     "Map": _WORK
-    | {"ItemsPath", "ItemProcessor", "Iterator", "ItemSelector", "MaxConcurrency", "MaxConcurrencyPath"},
+    | {"ItemsPath", "ItemProcessor", "Iterator", "ItemSelector", "MaxConcurrency", "MaxConcurrencyPath"}
+    | {"ItemReader", "ItemBatcher", "ResultWriter", "Label"}
+    | {f"ToleratedFailure{what}{path}" for what in ("Count", "Percentage") for path in ("", "Path")},
 }
-_DISTRIBUTED = {"ItemReader", "ItemBatcher", "ResultWriter", "Label"} | {
-    f"ToleratedFailure{what}{path}" for what in ("Count", "Percentage") for path in ("", "Path")
+_JSONATA = {
+    "Pass": {"Output"},
+    "Task": {"Arguments", "Output"},
+    "Choice": {"Output"},
+    "Wait": {"Output"},
+    "Succeed": {"Output"},
+    "Fail": set[str](),
+    "Parallel": {"Arguments", "Output"},
+    "Map": {"Items", "Output"},
 }
-_JSONATA = {"Arguments", "Output", "Items", "Condition"}
+"""What a state has with JSONata alone."""
+_JSONPATH = {
+    "InputPath",
+    "OutputPath",
+    "ResultPath",
+    "ResultSelector",
+    "Parameters",
+    "Result",
+    "ItemsPath",
+    "SecondsPath",
+    "TimestampPath",
+    "TimeoutSecondsPath",
+    "HeartbeatSecondsPath",
+    "MaxConcurrencyPath",
+    "ErrorPath",
+    "CausePath",
+    "ToleratedFailureCountPath",
+    "ToleratedFailurePercentagePath",
+}
+"""What a state has with JSONPath alone."""
 _REQUIRED = {"Task": ["Resource"], "Choice": ["Choices"], "Parallel": ["Branches"]}
 _PATHS = {
     "InputPath": True,
@@ -108,12 +139,14 @@ def diagnose(definition: str, *, is_express: bool) -> list[Diagnostic]:
         return [Diagnostic(INVALID_JSON, str(error), "/")]
     if not isinstance(parsed, dict):
         return [Diagnostic(SCHEMA, "The definition must be a JSON object", "/")]
-    return list(_Check(is_express).machine(parsed, ""))
+    language = parsed.get("QueryLanguage", JSONPATH)
+    return list(_Check(is_express, language).machine(parsed, ""))
 
 
 class _Check:
-    def __init__(self, is_express: bool) -> None:
+    def __init__(self, is_express: bool, language: Json) -> None:
         self.is_express = is_express
+        self.language = language
         self.names: set[str] = set()
 
     def machine(self, fields: Mapping[str, Any], at: str) -> Iterator[Diagnostic]:
@@ -129,7 +162,7 @@ class _Check:
         if is_top and fields.get("Version", "1.0") != "1.0":
             yield Diagnostic(SCHEMA, "The version must be '1.0'", "/Version")
         yield from _numbers(fields, at)
-        yield from _query_language(fields, at)
+        yield from _query_language(fields, self.language, at)
         states = fields["States"]
         if not isinstance(states, dict) or not states:
             yield Diagnostic(SCHEMA, "There must be at least one state", f"{at}/States")
@@ -155,26 +188,27 @@ class _Check:
         if kind not in _FIELDS:
             yield Diagnostic(SCHEMA, f"Value is not valid. Expected one of {sorted(_FIELDS)}", f"{at}/Type")
             return
-        problems = list(_query_language(fields, at))
+        problems = list(_query_language(fields, self.language, at))
         yield from problems
         if problems:
             return
-        if kind == "Map":
-            yield from _distributed(fields, at)
-        yield from _unknown(fields, _FIELDS[kind] | _EVERY, at)
+        is_jsonata = fields.get("QueryLanguage", self.language) == JSONATA
+        allowed = _FIELDS[kind] | _EVERY
+        yield from _unknown(fields, (allowed - _JSONPATH) | _JSONATA[kind] if is_jsonata else allowed, at)
         if missing := [field for field in _REQUIRED.get(kind, ()) if field not in fields]:
             yield Diagnostic(SCHEMA, f"These fields are required: [{', '.join(missing)}]", at)
             return
         yield from _transitions(kind, fields, states, at)
-        yield from _paths(fields, at)
-        yield from _numbers(fields, at)
-        for field in _TEMPLATES:
-            if field in fields:
-                yield from _template(fields[field], f"{at}/{field}")
+        if not is_jsonata:
+            yield from _paths(fields, at)
+            for field in _TEMPLATES:
+                if field in fields:
+                    yield from _template(fields[field], f"{at}/{field}")
+        yield from _numbers(fields, at, is_jsonata=is_jsonata)
         for one, other in _EXCLUSIVE:
             if one in fields and other in fields:
                 yield Diagnostic(SCHEMA, f"The fields '{one}' and '{other}' cannot both be specified", at)
-        yield from _retry_and_catch(fields, states, at)
+        yield from _retry_and_catch(fields, states, at, is_jsonata=is_jsonata)
         if check := getattr(self, f"_{kind.lower()}", None):
             yield from check(fields, states, at)
 
@@ -196,11 +230,16 @@ class _Check:
         except UnknownResource as unknown:
             yield Diagnostic(SCHEMA, str(unknown), f"{at}/Resource")
         else:
-            for name in () if parsed.is_function else unknown_fields(parsed, fields.get("Parameters")):
+            member = "Arguments" if "Arguments" in fields else "Parameters"
+            payload = fields.get(member)
+            is_object = isinstance(payload, dict)
+            for name in unknown_fields(parsed, payload) if is_object and not parsed.is_function else ():
                 message = f'The field "{name}" is not supported by Step Functions'
-                yield Diagnostic(SCHEMA, message, f"{at}/Parameters")
+                yield Diagnostic(SCHEMA, message, f"{at}/{member}")
         if "Credentials" in fields:
             credentials = fields["Credentials"]
+            if isinstance(credentials, str) and credentials.startswith("{%"):
+                return
             if not isinstance(credentials, dict) or not {"RoleArn", "RoleArn.$"} & set(credentials):
                 message = "The field 'RoleArn' is required but was missing"
                 yield Diagnostic(SCHEMA, message, f"{at}/Credentials")
@@ -215,7 +254,10 @@ class _Check:
                 yield Diagnostic(SCHEMA, "These fields are required: [Next]", where)
                 continue
             yield from _target("Next", rule, states, where)
-            yield from _rule(rule, where, is_top=True)
+            if fields.get("QueryLanguage", self.language) == JSONATA:
+                yield from _unknown(rule, {"Condition", "Next", "Output", "Assign", "Comment"}, where)
+            else:
+                yield from _rule(rule, where, is_top=True)
 
     def _wait(self, fields: Mapping[str, Any], states: Mapping[str, Json], at: str) -> Iterator[Diagnostic]:
         times = [name for name in ("Seconds", "SecondsPath", "Timestamp", "TimestampPath") if name in fields]
@@ -223,6 +265,8 @@ class _Check:
             names = ["Seconds", "SecondsPath", "Timestamp", "TimestampPath"]
             message = f"A Wait state must contain exactly one of {names}"
             yield Diagnostic(SCHEMA, message, at)
+        if isinstance(timestamp := fields.get("Timestamp"), str) and timestamp.startswith("{%"):
+            return
         if "Timestamp" in fields and parse_timestamp(fields["Timestamp"]) is None:
             yield Diagnostic(SCHEMA, "String is not a valid timestamp", f"{at}/Timestamp")
 
@@ -248,35 +292,19 @@ class _Check:
         yield Diagnostic(SCHEMA, "These fields are required: [ItemProcessor]", at)
 
 
-def _query_language(fields: Mapping[str, Any], at: str) -> Iterator[Diagnostic]:
-    if fields.get("QueryLanguage", "JSONPath") == "JSONPath":
-        return
-    if fields["QueryLanguage"] == "JSONata":
-        yield Diagnostic(SCHEMA, "The query language JSONata is not supported here", f"{at}/QueryLanguage")
-    else:
+def _query_language(fields: Mapping[str, Any], language: Json, at: str) -> Iterator[Diagnostic]:
+    if (own := fields.get("QueryLanguage", language)) not in (JSONPATH, JSONATA):
         yield Diagnostic(
             SCHEMA, "Value is not valid. Expected one of ['JSONPath', 'JSONata']", f"{at}/QueryLanguage"
         )
-
-
-def _distributed(fields: Mapping[str, Any], at: str) -> Iterator[Diagnostic]:
-    for name in ("ItemProcessor", "Iterator"):
-        processor = fields.get(name)
-        if isinstance(processor, dict) and processor.get("ProcessorConfig", {}).get("Mode") == "DISTRIBUTED":
-            yield Diagnostic(
-                SCHEMA, "The Map mode DISTRIBUTED is not supported here", f"{at}/{name}/ProcessorConfig"
-            )
+    elif own == JSONPATH and language == JSONATA:
+        message = "'QueryLanguage' can not be 'JSONPath' if set to 'JSONata' for whole state machine"
+        yield Diagnostic(SCHEMA, message, at)
 
 
 def _unknown(fields: Mapping[str, Any], allowed: set[str], at: str) -> Iterator[Diagnostic]:
     for name in fields:
-        if name in allowed:
-            continue
-        if name in _JSONATA:
-            yield Diagnostic(SCHEMA, f"The field '{name}' is only supported with JSONata", f"{at}/{name}")
-        elif name in _DISTRIBUTED:
-            yield Diagnostic(SCHEMA, f"The field '{name}' is not supported here", f"{at}/{name}")
-        else:
+        if name not in allowed:
             yield Diagnostic(SCHEMA, "Field is not supported", f"{at}/{name}")
 
 
@@ -334,10 +362,12 @@ def _paths(fields: Mapping[str, Any], at: str) -> Iterator[Diagnostic]:
             yield Diagnostic(SCHEMA, f"Value is not a Reference Path: {fields[field]}", f"{at}/{field}")
 
 
-def _numbers(fields: Mapping[str, Any], at: str) -> Iterator[Diagnostic]:
+def _numbers(fields: Mapping[str, Any], at: str, *, is_jsonata: bool = False) -> Iterator[Diagnostic]:
     for field, (least, most) in _NUMBERS.items():
         if field in fields:
             value = fields[field]
+            if is_jsonata and isinstance(value, str):
+                continue
             if isinstance(value, bool) or not isinstance(value, int):
                 yield Diagnostic(SCHEMA, "Expected value of type Integer", f"{at}/{field}")
             elif not least <= value <= most:
@@ -381,9 +411,6 @@ def _rule(rule: Mapping[str, Any], at: str, *, is_top: bool) -> Iterator[Diagnos
     if "Not" in rule:
         yield from _rule(rule["Not"], f"{at}/Not", is_top=False)
         return
-    if "Condition" in rule:
-        yield Diagnostic(SCHEMA, "The field 'Condition' is only supported with JSONata", f"{at}/Condition")
-        return
     operators = [name for name in rule if name in OPERATORS]
     if len(operators) != 1 or "Variable" not in rule:
         yield Diagnostic(SCHEMA, "A rule has a 'Variable' and exactly one comparison operator", at)
@@ -411,8 +438,11 @@ def _operand(operator: str, value: Json, at: str) -> Iterator[Diagnostic]:
         yield Diagnostic(SCHEMA, f"Expected value of type {kind}", at)
 
 
-def _retry_and_catch(fields: Mapping[str, Any], states: Mapping[str, Json], at: str) -> Iterator[Diagnostic]:
-    for field, allowed in (("Retry", _RETRIER), ("Catch", _CATCHER)):
+def _retry_and_catch(
+    fields: Mapping[str, Any], states: Mapping[str, Json], at: str, *, is_jsonata: bool
+) -> Iterator[Diagnostic]:
+    catcher = (_CATCHER - {"ResultPath"}) | {"Output"} if is_jsonata else _CATCHER
+    for field, allowed in (("Retry", _RETRIER), ("Catch", catcher)):
         rules = fields.get(field, [])
         for index, rule in enumerate(rules):
             where = f"{at}/{field}[{index}]"

@@ -70,7 +70,8 @@ def test_a_definition_that_is_wrong(definition: dict[str, Any], found: list[str]
         ({"Type": "Parallel", "Branches": []}, "/Branches"),
         ({"Type": "Parallel", "Branches": [{"StartAt": "X"}]}, "/Branches[0]"),
         ({"Type": "Map"}, ""),
-        ({"Type": "Pass", "QueryLanguage": "JSONata"}, "/QueryLanguage"),
+        ({"Type": "Pass", "QueryLanguage": "JSONata", "Parameters": {}}, "/Parameters"),
+        ({"Type": "Pass", "QueryLanguage": "XPath"}, "/QueryLanguage"),
         ({"Type": "Pass", "Output": "{% 1 %}"}, "/Output"),
     ],
 )
