@@ -3,14 +3,14 @@
 import asyncio
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from stagegate.local.service import Json
-from stagegate.local.states import paths
 from stagegate.local.states.definition import Map, Parallel, Program, Task
-from stagegate.local.states.errors import EvaluationFailed, StateFailed
+from stagegate.local.states.errors import QUERY_EVALUATION_ERROR, EvaluationFailed, StateFailed
 from stagegate.local.states.jsontext import to_text
 from stagegate.local.states.strand import Outcome, Strand, Visit
+from stagegate.local.states.templates import Setting
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,7 +24,7 @@ class Branch:
 
 
 async def perform_parallel(visit: Visit, state: Parallel) -> Outcome:
-    data = visit.evaluate(state.parameters, visit.effective_input())
+    data = visit.arguments(state.parameters, visit.effective_input())
     if not visit.is_resumed:
         visit.strand.scope.event("ParallelStateStarted")
     branches = [
@@ -32,53 +32,81 @@ async def perform_parallel(visit: Visit, state: Parallel) -> Outcome:
     ]
     outputs = await Fork(visit, branches, is_map=False).run(concurrency=len(branches))
     visit.strand.scope.event("ParallelStateSucceeded", leads_on=False)
-    return visit.outcome(visit.evaluate(state.result_selector, outputs), result_path=state.result_path)
+    return visit.outcome_of_work(outputs, result_path=state.result_path, selector=state.result_selector)
 
 
 async def perform_map(visit: Visit, state: Map) -> Outcome:
     data = visit.effective_input()
-    items = visit.at(state.items_path, data)
-    if not isinstance(items, list):
-        raise EvaluationFailed(f'Reference path "{state.items_path}" must point to array.')
-    concurrency = _max_concurrency(visit, state, data) or len(items)
+    items = map_items(visit, state, data)
+    concurrency = max_concurrency(visit, state, data) or len(items)
     if not visit.is_resumed:
         visit.strand.scope.event("MapStateStarted", {"length": len(items)})
-    branches = [_iteration(visit, state, data, index, item) for index, item in enumerate(items)]
+    inputs = [item_input(visit, state, data, item_context(index, item)) for index, item in enumerate(items)]
+    branches = [
+        Branch(index=index, program=state.item_processor, input=input, item=item_context(index, item))
+        for index, (item, input) in enumerate(zip(items, inputs, strict=True))
+    ]
     outputs = await Fork(visit, branches, is_map=True).run(concurrency=concurrency)
     visit.strand.scope.event("MapStateSucceeded", leads_on=False)
-    return visit.outcome(visit.evaluate(state.result_selector, outputs), result_path=state.result_path)
+    return visit.outcome_of_work(outputs, result_path=state.result_path, selector=state.result_selector)
 
 
-def _max_concurrency(visit: Visit, state: Map, data: Json) -> int:
-    if state.max_concurrency_path is None:
-        return state.max_concurrency
-    value = paths.resolve(state.max_concurrency_path, visit.values(data))
+def map_items(visit: Visit, state: Map, data: Json) -> list[Json]:
+    """The items that the state's input has for a Map, by ItemsPath or Items."""
+    if state.is_jsonata:
+        items = visit.input if state.items is None else state.items(visit.values(data))
+    else:
+        items = visit.at(state.items_path, data)
+        visit.inspect("afterItemsPath", items)
+    if isinstance(items, list):
+        return items
+    if not state.is_jsonata:
+        raise EvaluationFailed(f'Reference path "{state.items_path}" must point to array.')
+    raise EvaluationFailed(
+        f"The Items field must be an array, but is {to_text(items)}",
+        error=QUERY_EVALUATION_ERROR,
+        location="Items",
+    )
+
+
+def max_concurrency(visit: Visit, state: Map, data: Json) -> int:
+    """How many iterations go on at once; 0 for as many as there are."""
+    setting = state.max_concurrency
+    if setting is None:
+        return 0
+    value = setting.evaluate(visit.values(data))
     try:
-        return (
-            int(value)
-            if isinstance(value, str | int) and not isinstance(value, bool)
-            else int(to_text(value))
-        )
+        number = int(value if isinstance(value, str) and not state.is_jsonata else to_text(value))
     except ValueError:
         shown = value if isinstance(value, str) else to_text(value)
-        raise EvaluationFailed(
-            f'The MaxConcurrencyPath field refers to value "{shown}" which is not a valid integer: '
-            f"{state.max_concurrency_path}"
+        raise _refused(
+            state,
+            setting,
+            f'The {setting.field} field refers to value "{shown}" which is not a valid integer: '
+            f"{setting.written}",
         ) from None
+    if number < 0:
+        raise _refused(state, setting, f"{setting.field} cannot be negative.")
+    return number
 
 
-def _iteration(visit: Visit, state: Map, data: Json, index: int, item: Json) -> Branch:
-    context = {"Item": {"Index": index, "Value": item}}
+def _refused(state: Map, setting: Setting, cause: str) -> EvaluationFailed:
+    if state.is_jsonata:
+        return EvaluationFailed(cause, error=QUERY_EVALUATION_ERROR, location=setting.field)
+    return EvaluationFailed(cause)
+
+
+def item_context(index: int, item: Json) -> dict[str, Json]:
+    """What the context object has as `Map` for an item."""
+    return {"Item": {"Index": index, "Value": item}}
+
+
+def item_input(visit: Visit, state: Map, data: Json, item: dict[str, Json]) -> Json:
+    """What an iteration begins with: the item, or what ItemSelector makes of it."""
     if state.parameters is None:
-        return Branch(index=index, program=state.item_processor, input=item, item=context)
+        return item["Item"]["Value"]
     values = visit.values(data)
-    with_item = paths.Values(
-        data=data,
-        context=lambda: {**values.context(), "Map": context},
-        variables=values.variables,
-        record=values.record,
-    )
-    return Branch(index=index, program=state.item_processor, input=state.parameters(with_item), item=context)
+    return state.parameters(replace(values, context=lambda: {**values.context(), "Map": item}))
 
 
 class Fork:

@@ -131,7 +131,7 @@ def _is_finite(value: Json) -> bool:
     return all(map(_is_finite, value)) if isinstance(value, list) else True
 
 
-# The functions. What they take at random or from the clock is recorded, as it must be the same after a restart.
+# The functions. What is random or of the clock is recorded: it must be the same after a restart.
 
 
 class _Evaluation:

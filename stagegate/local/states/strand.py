@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from stagegate.local.service import Json
 from stagegate.local.states import paths
 from stagegate.local.states.definition import Catcher, Program, Retrier, State, Working
-from stagegate.local.states.errors import DATA_LIMIT_EXCEEDED, EvaluationFailed, StateFailed
-from stagegate.local.states.journal import Redriven, Scope
+from stagegate.local.states.errors import DATA_LIMIT_EXCEEDED, RUNTIME, EvaluationFailed, StateFailed
+from stagegate.local.states.journal import Event, Redriven, Scope
 from stagegate.local.states.jsontext import to_text
-from stagegate.local.states.paths import Values
+from stagegate.local.states.paths import MISSING, Values
 from stagegate.local.states.templates import Template
 
 if TYPE_CHECKING:
@@ -43,22 +43,30 @@ class Visit:
     strand: "Strand"
     state: State
     input: Json
-    entered_id: int
-    entered_at: float
+    entered: Event
     retry_count: int = 0
     token: str | None = None
     retries: dict[int, int] = field(default_factory=dict)
     is_resumed: bool = False
     """After a redrive: the branches that succeeded are kept, the others go on."""
 
-    def values(self, data: Json) -> Values:
+    def values(self, data: Json, *, result: Json = MISSING, error_output: Json = MISSING) -> Values:
         return Values(
-            data=data, context=self.context, variables=self.strand.variables, record=self.strand.scope.fact
+            data=self.input if self.state.is_jsonata else data,
+            context=self.context,
+            variables=self.strand.variables,
+            record=self.strand.scope.fact,
+            result=result,
+            error_output=error_output,
         )
+
+    def inspect(self, name: str, value: Json) -> None:
+        """Report a step of the data's way through the state, under the name that TestState has for it."""
+        self.strand.inspect(name, value)
 
     def context(self) -> dict[str, Json]:
         """The context object, `$$`."""
-        state: dict[str, Json] = {"EnteredTime": timestamp(self.entered_at), "Name": self.state.name}
+        state: dict[str, Json] = {"EnteredTime": timestamp(self.entered.timestamp), "Name": self.state.name}
         if isinstance(self.state, Working):
             state["RetryCount"] = self.retry_count
         context = {**self.strand.execution.context(), **self.strand.context, "State": state}
@@ -66,22 +74,50 @@ class Visit:
 
     def effective_input(self) -> Json:
         """What InputPath leaves of the input."""
-        return self.at(self.state.input_path, self.input)
+        if self.state.is_jsonata:
+            return self.input
+        data = self.at(self.state.input_path, self.input)
+        self.inspect("afterInputPath", data)
+        return data
 
     def at(self, path: str | None, data: Json) -> Json:
         if path is None:
             return {}
         return data if path == "$" else paths.resolve(path, self.values(data))
 
-    def evaluate(self, template: Template | None, data: Json) -> Json:
-        return data if template is None else template(self.values(data))
+    def arguments(self, template: Template | None, data: Json) -> Json:
+        """What Parameters or Arguments make of the data: what the work is done with."""
+        arguments = data if template is None else template(self.values(data))
+        self.inspect("afterArguments" if self.state.is_jsonata else "afterParameters", arguments)
+        return arguments
 
-    def outcome(self, result: Json, *, result_path: str | None = "$", next: str | None = None) -> Outcome:
-        """Put the result where ResultPath says, and take what OutputPath and Assign say."""
-        combined = self.input if result_path is None else paths.put(result_path, self.input, result)
+    def outcome(self, data: Json) -> Outcome:
+        """The outcome of a state that hands on its data."""
+        values = self.values(data)
+        if self.state.is_jsonata:
+            output = data if self.state.output is None else self.state.output(values)
+        else:
+            output = self.at(self.state.output_path, data)
+        return Outcome(output=output, next=self.state.next, assigned=self._assigned(values))
+
+    def outcome_of_work(
+        self, result: Json, *, result_path: str | None, selector: Template | None = None
+    ) -> Outcome:
+        """The outcome of a state that has a result: Output, or ResultSelector, ResultPath, OutputPath."""
+        self.inspect("result", result)
+        if self.state.is_jsonata:
+            values = self.values(self.input, result=result)
+            output = result if self.state.output is None else self.state.output(values)
+            return Outcome(output=output, next=self.state.next, assigned=self._assigned(values))
+        selected = result if selector is None else selector(self.values(result))
+        self.inspect("afterResultSelector", selected)
+        combined = self.input if result_path is None else paths.put(result_path, self.input, selected)
+        self.inspect("afterResultPath", combined)
         output = self.at(self.state.output_path, combined)
-        assigned = None if self.state.assign is None else self.state.assign(self.values(result))
-        return Outcome(output=output, next=next or self.state.next, assigned=assigned)
+        return Outcome(output=output, next=self.state.next, assigned=self._assigned(self.values(selected)))
+
+    def _assigned(self, values: Values) -> Mapping[str, Json] | None:
+        return None if self.state.assign is None else self.state.assign(values)
 
 
 Perform = Callable[[Visit, Any], Awaitable[Outcome]]
@@ -107,6 +143,8 @@ class Strand:
         self.children: list[Strand] = []
         self.cancel_work: Callable[[], None] | None = None
         """Stops the job that a task waits for."""
+        self.inspect: Callable[[str, Json], None] = _ignore
+        """Called with each step of the data's way through a state."""
 
     async def run(self, data: Json) -> Json:
         """The output of the last state."""
@@ -128,9 +166,7 @@ class Strand:
         self.scope.take_redrive()
         text = to_text(data)
         entered = self.scope.event(f"{state.type}StateEntered", {"input": text, "name": state.name})
-        visit = Visit(
-            strand=self, state=state, input=data, entered_id=entered.id, entered_at=entered.timestamp
-        )
+        visit = Visit(strand=self, state=state, input=data, entered=entered)
         outcome = await self._attempts(visit, PERFORM[state.type])
         self._assign(outcome.assigned)
         details: dict[str, Json] = {"name": state.name, "output": to_text(outcome.output)}
@@ -148,7 +184,7 @@ class Strand:
                 visit.retries.clear()
                 visit.retry_count = 0
                 visit.is_resumed = True
-                self.scope.last_id = visit.entered_id  # AWS: the new attempt follows upon the state's entry
+                self.scope.last_id = visit.entered.id  # AWS: the new attempt follows upon the state's entry
 
     async def _attempt(self, visit: Visit, perform: Perform) -> Outcome:
         """Do what the state does, again as Retry says, and turn what Catch names into an outcome."""
@@ -158,29 +194,38 @@ class Strand:
                 self._check_size(outcome.output, visit.state)
                 return outcome
             except EvaluationFailed as failure:
-                failed = StateFailed(failure.error, self._located(failure.cause, visit))
+                failed = self._evaluation_failed(visit, failure)
             except StateFailed as failure:
                 failed = failure
             if isinstance(visit.state, Working):
                 if retrier := self._retrier(visit, failed):
                     await self._wait_before_retry(visit, retrier)
                     continue
-                if failed.has_failed_inside:
+                if (visit.state.type != "Task" and failed.error != RUNTIME) or failed.has_failed_inside:
                     self.scope.event(f"{visit.state.type}StateFailed")
                 if catcher := self._catcher(visit.state, failed):
-                    return self._handled(visit, catcher, failed)
+                    try:
+                        return self._handled(visit, catcher, failed)
+                    except EvaluationFailed as failure:
+                        failed = self._evaluation_failed(visit, failure)
             self._end_here(failed)
+
+    def _evaluation_failed(self, visit: Visit, failure: EvaluationFailed) -> StateFailed:
+        cause = (
+            f"An error occurred while executing the state '{visit.state.name}' "
+            f"(entered at the event id #{visit.entered.id}). {failure.cause}"
+        )
+        if failure.location is not None:
+            if self.scope.last_id == visit.entered.id:  # recorded executions have it so
+                self.scope.last_id = visit.entered.previous_id
+            details = {"error": failure.error, "cause": cause, "location": failure.location}
+            self.scope.event("EvaluationFailed", {**details, "state": visit.state.name})
+        return StateFailed(failure.error, cause)
 
     def _end_here(self, failed: StateFailed) -> NoReturn:
         if self.scope.take_redrive():
             raise Redriven
         raise failed
-
-    def _located(self, cause: str | None, visit: Visit) -> str:
-        return (
-            f"An error occurred while executing the state '{visit.state.name}' "
-            f"(entered at the event id #{visit.entered_id}). {cause}"
-        )
 
     def _check_size(self, output: Json, state: State) -> None:
         if len(to_text(output).encode()) > MAXIMUM_DATA:
@@ -211,12 +256,16 @@ class Strand:
     def _handled(self, visit: Visit, catcher: Catcher, failed: StateFailed) -> Outcome:
         error = {"Error": failed.error, "Cause": failed.cause}
         error_output = {name: value for name, value in error.items() if value is not None}
-        output = (
-            visit.input
-            if catcher.result_path is None
-            else paths.put(catcher.result_path, visit.input, error_output)
-        )
-        assigned = None if catcher.assign is None else catcher.assign(visit.values(error_output))
+        values = visit.values(error_output, error_output=error_output)
+        if catcher.output is not None:
+            output = catcher.output(values)
+        elif visit.state.is_jsonata or catcher.result_path == "$":
+            output = error_output
+        elif catcher.result_path is None:
+            output = visit.input
+        else:
+            output = paths.put(catcher.result_path, visit.input, error_output)
+        assigned = None if catcher.assign is None else catcher.assign(values)
         return Outcome(output=output, next=catcher.next, assigned=assigned)
 
     def _assign(self, assigned: Mapping[str, Json] | None) -> None:
@@ -245,6 +294,10 @@ class Strand:
         if self.cancel_work is not None:
             self.cancel_work()
             self.cancel_work = None
+
+
+def _ignore(name: str, value: Json) -> None:
+    """Nobody looks."""
 
 
 def timestamp(seconds: float) -> str:

@@ -13,7 +13,6 @@ from typing import Any
 
 from stagegate.local import apis
 from stagegate.local.service import AWSError, Json
-from stagegate.local.states import paths
 from stagegate.local.states.conversion import (
     as_state_failed,
     check_parameters,
@@ -25,6 +24,7 @@ from stagegate.local.states.conversion import (
 from stagegate.local.states.definition import Task
 from stagegate.local.states.errors import (
     DATA_LIMIT_EXCEEDED,
+    QUERY_EVALUATION_ERROR,
     TASK_FAILED,
     TIMEOUT,
     EvaluationFailed,
@@ -33,6 +33,7 @@ from stagegate.local.states.errors import (
 from stagegate.local.states.integrations import SYNC_2
 from stagegate.local.states.jsontext import from_text, to_text
 from stagegate.local.states.strand import MAXIMUM_DATA, Outcome, Visit, too_large
+from stagegate.local.states.templates import Setting
 from stagegate.local.states.tokens import issue_token
 
 
@@ -41,25 +42,31 @@ async def perform_task(visit: Visit, state: Task) -> Outcome:
     data = visit.effective_input()
     if state.resource.has_token:
         visit.token = visit.strand.scope.fact(lambda: issue_token(execution.arn))
-    timeout = _seconds(visit, state.timeout_seconds, state.timeout_seconds_path, data)
-    heartbeat = _seconds(visit, state.heartbeat_seconds, state.heartbeat_seconds_path, data)
+    timeout = _seconds(visit, state.timeout_seconds, data)
+    heartbeat = _seconds(visit, state.heartbeat_seconds, data)
     attempt = Attempt(visit, state, timeout=timeout, heartbeat=heartbeat)
     result = await attempt.run(
-        parameters=visit.evaluate(state.parameters, data),
-        credentials=visit.evaluate(state.credentials, data) if state.credentials else None,
+        parameters=visit.arguments(state.parameters, data),
+        credentials=state.credentials(visit.values(data)) if state.credentials else None,
     )
-    return visit.outcome(visit.evaluate(state.result_selector, result), result_path=state.result_path)
+    return visit.outcome_of_work(result, result_path=state.result_path, selector=state.result_selector)
 
 
-def _seconds(visit: Visit, seconds: int | None, path: str | None, data: Json) -> int | None:
-    if path is None:
-        return seconds
-    value = paths.resolve(path, visit.values(data))
-    if isinstance(value, bool) or not isinstance(value, int) or value <= 0:
+def _seconds(visit: Visit, setting: Setting | None, data: Json) -> int | None:
+    if setting is None:
+        return None
+    value = setting.evaluate(visit.values(data))
+    if isinstance(value, int) and not isinstance(value, bool) and value > 0:
+        return value
+    if visit.state.is_jsonata:
         raise EvaluationFailed(
-            f"The path '{path}' must refer to a positive integer, but refers to {to_text(value)}"
+            f"The {setting.field} field must be a positive integer, but is {to_text(value)}",
+            error=QUERY_EVALUATION_ERROR,
+            location=setting.field,
         )
-    return value
+    raise EvaluationFailed(
+        f"The path '{setting.written}' must refer to a positive integer, but refers to {to_text(value)}"
+    )
 
 
 class OutOfTime(Exception):
@@ -231,7 +238,7 @@ class Attempt:
     def _idempotency_token(self) -> str:
         """The same for this attempt also after a restart, so that the service does it once."""
         redrives = self.execution.document["redriveCount"]
-        visit = f"{self.scope.path} {self.visit.entered_id} {self.visit.retry_count}"
+        visit = f"{self.scope.path} {self.visit.entered.id} {self.visit.retry_count}"
         attempt = f"{self.execution.arn} {redrives} {visit}"
         return hashlib.sha256(attempt.encode()).hexdigest()[:32]
 
