@@ -14,7 +14,6 @@ from stagegate.local.service import Json
 from stagegate.local.states.errors import RESULT_PATH_MATCH_FAILURE, EvaluationFailed
 from stagegate.local.states.jsontext import to_text
 
-
 MISSING = object()
 """In the place of a value that is not there, not even as null."""
 
