@@ -92,6 +92,8 @@ def find_handler(name: str) -> Callable[[Any, Context], Any]:
 def answer(handler: Callable[[Any, Context], Any], request: dict[str, Any]) -> dict[str, Any]:
     try:
         result = handler(request["event"], Context(request))
+        if isinstance(result, bytes):
+            return {"result": result.decode()}
         try:
             return {"result": json.dumps(result)}
         except (TypeError, ValueError) as error:
@@ -107,12 +109,13 @@ def answer(handler: Callable[[Any, Context], Any], request: dict[str, Any]) -> d
 
 
 def described(error: BaseException) -> dict[str, Any]:
-    """An error as Lambda gives it: message, type, stack from the function's own code on."""
+    """An error as Lambda gives it: message, type, stack from the function's own code on, in /var/task."""
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename != __file__]
+    code = f'File "{os.environ["LAMBDA_TASK_ROOT"]}/'
     return {
         "errorMessage": str(error),
         "errorType": type(error).__name__,
-        "stackTrace": traceback.format_list(frames),
+        "stackTrace": [line.replace(code, 'File "/var/task/') for line in traceback.format_list(frames)],
     }
 
 

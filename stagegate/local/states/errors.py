@@ -73,8 +73,17 @@ class EvaluationFailed(ExecutionError):
     """What a state's definition asks of its data is not there, or not of that kind.
 
     `location`: the field whose JSONata failed, for which the history has an event of its own.
+    `is_of_expression`: the expression itself failed, not what the state then made of its value.
     """
 
-    def __init__(self, cause: str, *, error: str = RUNTIME, location: str | None = None) -> None:
+    def __init__(
+        self,
+        cause: str,
+        *,
+        error: str = RUNTIME,
+        location: str | None = None,
+        is_of_expression: bool = False,
+    ) -> None:
         super().__init__(error, cause)
         self.location = location
+        self.is_of_expression = is_of_expression

@@ -93,6 +93,7 @@ class Expression:
             f"The JSONata expression '{self.source}' specified for the field '{field}' {reason}",
             error=QUERY_EVALUATION_ERROR,
             location=field,
+            is_of_expression=True,
         )
 
 

@@ -216,7 +216,8 @@ class Strand:
             f"(entered at the event id #{visit.entered.id}). {failure.cause}"
         )
         if failure.location is not None:
-            if self.scope.last_id == visit.entered.id:  # recorded executions have it so
+            if failure.is_of_expression and self.scope.last_id == visit.entered.id:
+                # In recorded executions it follows upon what came before the state.
                 self.scope.last_id = visit.entered.previous_id
             details = {"error": failure.error, "cause": cause, "location": failure.location}
             self.scope.event("EvaluationFailed", {**details, "state": visit.state.name})

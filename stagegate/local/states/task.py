@@ -251,7 +251,7 @@ class Attempt:
             "Payload": payload,
             "StatusCode": response.get("StatusCode", 200),
         }
-        return with_metadata(self.resource, output, len(to_text(payload)))
+        return with_metadata(self.resource, output, len(response.get("Payload") or b""))
 
     async def _job_end(self, parameters: Json, submitted: Json) -> Json:
         """Wait for the announcement of the job's end; ask the service first, it may have ended already."""
