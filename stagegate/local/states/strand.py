@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from stagegate.local.states.execution import Execution
 
 MAXIMUM_DATA = 262_144
+MAXIMUM_VARIABLES = 10_485_760
 _STATES_BEFORE_OTHERS = 50  # a loop without waits lets others run after so many states
 
 
@@ -191,7 +192,7 @@ class Strand:
         while True:
             try:
                 outcome = await perform(visit, visit.state)
-                self._check_size(outcome.output, visit.state)
+                self._check_sizes(outcome, visit.state)
                 return outcome
             except EvaluationFailed as failure:
                 failed = self._evaluation_failed(visit, failure)
@@ -228,9 +229,19 @@ class Strand:
             raise Redriven
         raise failed
 
-    def _check_size(self, output: Json, state: State) -> None:
-        if len(to_text(output).encode()) > MAXIMUM_DATA:
+    def _check_sizes(self, outcome: Outcome, state: State) -> None:
+        if _size(outcome.output) > MAXIMUM_DATA:
             raise StateFailed(DATA_LIMIT_EXCEEDED, too_large(state.name))
+        if not outcome.assigned:
+            return
+        if _size(outcome.assigned) > MAXIMUM_DATA:
+            cause = (
+                f"The variables that the state '{state.name}' assigns are larger than {MAXIMUM_DATA} bytes."
+            )
+            raise StateFailed(DATA_LIMIT_EXCEEDED, cause)
+        if _size({**self.variables, **outcome.assigned}) > MAXIMUM_VARIABLES:
+            cause = f"The variables of the execution are larger than {MAXIMUM_VARIABLES} bytes."
+            raise StateFailed(DATA_LIMIT_EXCEEDED, cause)
 
     def _retrier(self, visit: Visit, failed: StateFailed) -> tuple[int, Retrier] | None:
         """The first retrier that answers this error; None also when it has no attempt left."""
@@ -295,6 +306,10 @@ class Strand:
         if self.cancel_work is not None:
             self.cancel_work()
             self.cancel_work = None
+
+
+def _size(value: Json) -> int:
+    return len(to_text(value).encode())
 
 
 def _ignore(name: str, value: Json) -> None:
