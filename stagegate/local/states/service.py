@@ -17,6 +17,7 @@ from stagegate.local.states.execution import (
     stream_of,
 )
 from stagegate.local.states.history import as_api_events
+from stagegate.local.states.map_runs import MapRuns
 from stagegate.local.states.requests import (
     check_arn,
     check_definition,
@@ -27,13 +28,13 @@ from stagegate.local.states.requests import (
     page,
     refuse,
 )
-from stagegate.local.states.validation import diagnose
+from stagegate.local.states.validation import report
 
 MACHINE = "stepfunctions/state-machine"
 TAGS = "stepfunctions/tags"
 
 
-class StepFunctions(Service):
+class StepFunctions(MapRuns, Service):
     """State machines, executions, task tokens."""
 
     def __init__(self, runtime: Runtime) -> None:
@@ -189,20 +190,12 @@ class StepFunctions(Service):
         severity: str = "ERROR",
         maxResults: int = 100,
     ) -> dict[str, Any]:
-        found = diagnose(definition, is_express=type == "EXPRESS")
-        diagnostics = [
-            {
-                "severity": "ERROR",
-                "code": diagnostic.code,
-                "message": diagnostic.message,
-                "location": diagnostic.location,
-            }
-            for diagnostic in found[: maxResults or 100]
-        ]
+        found = report(definition, is_express=type == "EXPRESS", severity=severity)
+        listed = found[: maxResults or 100]
         return {
-            "result": "FAIL" if found else "OK",
-            "diagnostics": diagnostics,
-            "truncated": len(diagnostics) < len(found),
+            "result": "FAIL" if any(diagnostic.severity == "ERROR" for diagnostic in found) else "OK",
+            "diagnostics": [diagnostic.as_members() for diagnostic in listed],
+            "truncated": len(listed) < len(found),
         }
 
     # Tags
@@ -290,7 +283,7 @@ class StepFunctions(Service):
     def describe_execution(self, *, executionArn: str, includedData: str = "ALL_DATA") -> dict[str, Any]:
         execution = self._execution(executionArn)
         members = ("executionArn", "stateMachineArn", "name", "status", "startDate", "redriveCount")
-        optional = ("stopDate", "input", "output", "error", "cause", "redriveDate")
+        optional = ("stopDate", "input", "output", "error", "cause", "redriveDate", "mapRunArn")
         described = {member: execution[member] for member in (*members, *optional) if member in execution}
         return {**described, **_included(execution), **redrive_status(execution)}
 
@@ -305,19 +298,23 @@ class StepFunctions(Service):
         redriveFilter: str | None = None,
     ) -> dict[str, Any]:
         """The latest first."""
-        refuse(mapRunArn=mapRunArn)
-        if stateMachineArn is None:
-            raise AWSError("ValidationException", "A stateMachineArn or a mapRunArn must be specified")
-        self._machine(stateMachineArn)
-        prefix = stateMachineArn.replace(":stateMachine:", ":execution:") + ":"
+        if (stateMachineArn is None) == (mapRunArn is None):
+            raise AWSError("ValidationException", "Must provide either a state machine ARN or a Map Run ARN.")
+        if mapRunArn is not None:
+            found = self.map_run_executions(mapRunArn)
+        else:
+            assert stateMachineArn is not None
+            self._machine(stateMachineArn)
+            prefix = stateMachineArn.replace(":stateMachine:", ":execution:") + ":"
+            found = self.store.list(EXECUTION, prefix=prefix)
         executions = [
             execution
-            for execution in reversed(self.store.list(EXECUTION, prefix=prefix))
+            for execution in reversed(found)
             if statusFilter in (None, execution["status"])
             and redriveFilter in (None, "REDRIVEN" if execution["redriveCount"] else "NOT_REDRIVEN")
         ]
         members = ("executionArn", "stateMachineArn", "name", "status", "startDate")
-        optional = ("stopDate", "redriveCount", "redriveDate")
+        optional = ("stopDate", "redriveCount", "redriveDate", "mapRunArn", "itemCount")
         listed = [
             {member: execution[member] for member in (*members, *optional) if member in execution}
             for execution in executions
