@@ -4,6 +4,7 @@ import asyncio
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from stagegate.local.service import Json
 from stagegate.local.states.definition import Map, Parallel, Program, Task
@@ -36,6 +37,7 @@ async def perform_parallel(visit: Visit, state: Parallel) -> Outcome:
 
 
 async def perform_map(visit: Visit, state: Map) -> Outcome:
+    """The inline Map; the distributed one is in `distributed.py`."""
     data = visit.effective_input()
     items = map_items(visit, state, data)
     concurrency = max_concurrency(visit, state, data) or len(items)
@@ -51,14 +53,14 @@ async def perform_map(visit: Visit, state: Map) -> Outcome:
     return visit.outcome_of_work(outputs, result_path=state.result_path, selector=state.result_selector)
 
 
-def map_items(visit: Visit, state: Map, data: Json) -> list[Json]:
-    """The items that the state's input has for a Map, by ItemsPath or Items."""
+def map_items(visit: Visit, state: Map, data: Json) -> Any:
+    """The items that the state's input has for a Map: an array, for a distributed one also an object."""
     if state.is_jsonata:
         items = visit.input if state.items is None else state.items(visit.values(data))
     else:
         items = visit.at(state.items_path, data)
         visit.inspect("afterItemsPath", items)
-    if isinstance(items, list):
+    if isinstance(items, list) or (state.is_distributed and isinstance(items, dict)):
         return items
     if not state.is_jsonata:
         raise EvaluationFailed(f'Reference path "{state.items_path}" must point to array.')

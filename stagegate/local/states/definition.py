@@ -197,6 +197,18 @@ def parse_definition(definition: Mapping[str, Any], *, language: str | None = No
     )
 
 
+def find_map(program: Program, name: str) -> Map | None:
+    """The Map of this name, wherever it stands: names are unique within a state machine."""
+    for state in program.states.values():
+        if isinstance(state, Map) and state.name == name:
+            return state
+        inside = state.branches if isinstance(state, Parallel) else ()
+        for part in (state.item_processor,) if isinstance(state, Map) else inside:
+            if (found := find_map(part, name)) is not None:
+                return found
+    return None
+
+
 def parse_state(name: str, fields: Mapping[str, Any], language: str) -> State:
     """`language` is the state machine's, which the state may have changed for itself."""
     own = fields.get("QueryLanguage", language)

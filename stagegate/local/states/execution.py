@@ -5,11 +5,11 @@ import logging
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Protocol
 
 from stagegate.local.service import Announcement, AWSError, Json, Runtime
 from stagegate.local.states import journal as journals
-from stagegate.local.states.definition import Program, parse_definition
+from stagegate.local.states.definition import Program, find_map, parse_definition
 from stagegate.local.states.errors import RUNTIME, StateFailed
 from stagegate.local.states.job_ends import JobEnds
 from stagegate.local.states.journal import Journal
@@ -32,6 +32,12 @@ _END_EVENTS = {
 _REDRIVABLE_DAYS = 14
 
 
+class MapRun(Protocol):
+    """A Map Run, which waits for the ends of its child executions."""
+
+    def child_ended(self, child: dict[str, Any]) -> None: ...
+
+
 class Engine:
     """What all executions share: the programs, the tokens, who waits for which job."""
 
@@ -41,6 +47,7 @@ class Engine:
         self.tokens = Tokens(runtime.store)
         self.job_ends = JobEnds()
         self.running: dict[str, Execution] = {}
+        self.map_runs: dict[str, MapRun] = {}
         self._programs: dict[str, Program] = {}
 
     def program(self, revision: str) -> Program:
@@ -49,6 +56,15 @@ class Engine:
             assert document is not None
             self._programs[revision] = parse_definition(from_text(document["definition"]))
         return self._programs[revision]
+
+    def program_of(self, document: dict[str, Any]) -> Program:
+        """What an execution runs: its state machine, or what a distributed Map does with each item."""
+        program = self.program(document["revision"])
+        if (name := document.get("processorOf")) is None:
+            return program
+        found = find_map(program, name)
+        assert found is not None
+        return found.item_processor
 
     def start(self, document: dict[str, Any]) -> "Execution":
         """Run a new execution, or one that was running when the server ended."""
@@ -87,7 +103,7 @@ class Execution:
         self.task: asyncio.Task[Any] | None = None
         self.is_stopping = False
         """The server stops; the execution goes on when it starts again."""
-        program = engine.program(document["revision"])
+        program = engine.program_of(document)
         self.timeout_seconds = program.timeout_seconds
         if not self.journal.last_id:
             details = {"input": document["input"], "roleArn": document["roleArn"]}
@@ -159,6 +175,8 @@ class Execution:
         store.put(EXECUTION, self.arn, self.document)
         store.delete(RUNNING, self.arn)
         del self.engine.running[self.arn]
+        if (map_run := self.engine.map_runs.get(self.document.get("mapRunArn", ""))) is not None:
+            map_run.child_ended(self.document)
         announce(self.engine.runtime, self.document)
 
 
@@ -202,7 +220,9 @@ def redrive_status(document: dict[str, Any]) -> dict[str, Json]:
 
 
 def announce(runtime: Runtime, document: dict[str, Any]) -> None:
-    """ "Step Functions Execution Status Change", as EventBridge has it."""
+    """ "Step Functions Execution Status Change", as EventBridge has it; not of a Map Run's children."""
+    if "mapRunArn" in document:
+        return
     members = ("executionArn", "stateMachineArn", "name", "status", "input", "output", "error", "cause")
     detail: dict[str, Json] = {member: document.get(member) for member in members}
     for member in ("startDate", "stopDate", "redriveDate"):

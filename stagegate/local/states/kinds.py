@@ -1,6 +1,8 @@
 """Which function performs which type of state."""
 
 from stagegate.local.states.branches import perform_map, perform_parallel
+from stagegate.local.states.definition import Map
+from stagegate.local.states.distributed import perform_distributed_map
 from stagegate.local.states.flow import (
     perform_choice,
     perform_fail,
@@ -8,8 +10,13 @@ from stagegate.local.states.flow import (
     perform_succeed,
     perform_wait,
 )
-from stagegate.local.states.strand import Perform
+from stagegate.local.states.strand import Outcome, Perform, Visit
 from stagegate.local.states.task import perform_task
+
+
+async def perform_either_map(visit: Visit, state: Map) -> Outcome:
+    return await (perform_distributed_map if state.is_distributed else perform_map)(visit, state)
+
 
 PERFORM: dict[str, Perform] = {
     "Pass": perform_pass,
@@ -19,5 +26,5 @@ PERFORM: dict[str, Perform] = {
     "Succeed": perform_succeed,
     "Fail": perform_fail,
     "Parallel": perform_parallel,
-    "Map": perform_map,
+    "Map": perform_either_map,
 }

@@ -48,6 +48,8 @@ class Visit:
     retry_count: int = 0
     token: str | None = None
     retries: dict[int, int] = field(default_factory=dict)
+    map_run_arn: str = ""
+    """Of a distributed Map: what it runs in this attempt."""
     is_resumed: bool = False
     """After a redrive: the branches that succeeded are kept, the others go on."""
 
