@@ -90,7 +90,8 @@ def _rule(rule: Json, place: Place, shape: Shape) -> Iterator[Diagnostic]:
     if "Variable" in rule and len(compared) != 1:
         yield (several if compared else none_of)(_COMPARED, place.at)
     for name in ("And", "Or"):
-        for index, inner in enumerate(rule.get(name) or ()):
+        listed = rule.get(name)
+        for index, inner in enumerate(listed if isinstance(listed, list) else ()):
             yield from _rule(inner, place.within(name).item(index), _INNER_RULE)
     if "Not" in rule:
         yield from _rule(rule["Not"], place.within("Not"), _INNER_RULE)

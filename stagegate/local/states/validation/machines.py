@@ -43,9 +43,9 @@ def _scope(
 ) -> Iterator[Diagnostic]:
     """A state machine, a branch, or what a Map does; `outer` are the variables it sees."""
     yield from check_object(fields, shape, Place(at=at, is_jsonata=machine.is_jsonata))
-    states = fields.get("States") if isinstance(fields, dict) else None
-    if states is None:
+    if not isinstance(fields, dict) or "States" not in fields:
         return
+    states = fields["States"]
     if not isinstance(states, dict):
         yield wrong_type("[OBJECT]", f"{at}/States")
         return
@@ -72,11 +72,15 @@ def _state(
         yield wrong_type("[OBJECT]", at)
     elif "Type" not in fields:
         yield required(["Type"], at)
-    elif not isinstance(fields["Type"], str) or fields["Type"] not in STATES:
+    elif not _has_known_type(fields):
         yield schema(f"Value should be one of the following: [{', '.join(STATES)}]", f"{at}/Type")
     else:
         yield from _known_state(fields, at, machine)
         yield from _scopes_within(fields, at, machine, variables)
+
+
+def _has_known_type(state: Mapping[str, Any]) -> bool:
+    return isinstance(kind := state.get("Type"), str) and kind in STATES
 
 
 def _known_state(fields: Mapping[str, Any], at: str, machine: _Machine) -> Iterator[Diagnostic]:
@@ -137,7 +141,7 @@ def _transitions(start_at: str, states: Mapping[str, Json], at: str) -> Iterator
 
 def _ends(state: Json) -> bool:
     # One of a wrong type, or with no way on, is told what it is missing where it stands.
-    if not isinstance(state, dict) or state.get("Type") not in STATES:
+    if not isinstance(state, dict) or not _has_known_type(state):
         return True
     return state.get("End") is True or not any(True for _ in _targets(state, ""))
 

@@ -27,6 +27,7 @@ def states(**states: Any) -> dict[str, Any]:
         ({"StartAt": "A"}, [f"{SCHEMA}These fields are required: [States] at /"]),
         ({"States": {"A": PASS}}, [f"{SCHEMA}These fields are required: [StartAt] at /"]),
         ({"StartAt": "A", "States": {}}, [f"{SCHEMA}Value cannot be empty at /States"]),
+        ({"StartAt": "A", "States": None}, [f"{SCHEMA}Expected value of type [OBJECT] at /States"]),
         ({"StartAt": "A", "States": []}, [f"{SCHEMA}Expected value of type [OBJECT] at /States"]),
         ({**states(A=PASS), "Extra": 1}, [f"{SCHEMA}Field 'Extra' is not supported at /"]),
         ({**states(A=PASS), "StartAt": 1}, [f"{SCHEMA}Expected value of type [STRING] at /StartAt"]),
