@@ -10,9 +10,9 @@ from stagegate.local.service import Json
 from stagegate.local.states.json_problems import json_problem
 from stagegate.local.states.validation.diagnostics import SCHEMA, WARNING, Diagnostic
 from stagegate.local.states.validation.hints import check_hints
-from stagegate.local.states.validation.machines import check_machine
+from stagegate.local.states.validation.machines import check_machine, check_state
 
-__all__ = ["Diagnostic", "diagnose", "report"]
+__all__ = ["Diagnostic", "diagnose", "diagnose_state", "report"]
 
 
 def diagnose(definition: str, *, is_express: bool) -> list[Diagnostic]:
@@ -20,6 +20,13 @@ def diagnose(definition: str, *, is_express: bool) -> list[Diagnostic]:
     if isinstance(parsed := _parsed(definition), Diagnostic):
         return [parsed]
     return list(dict.fromkeys(check_machine(parsed, is_express=is_express)))
+
+
+def diagnose_state(definition: str) -> list[Diagnostic]:
+    """Everything that is wrong with the definition of one state, as TestState takes it."""
+    if isinstance(parsed := _parsed(definition), Diagnostic):
+        return [parsed]
+    return list(dict.fromkeys(check_state(parsed)))
 
 
 def report(definition: str, *, is_express: bool, severity: str) -> list[Diagnostic]:

@@ -19,10 +19,10 @@ from stagegate.local.states.validation.values import (
     anything,
     array_of,
     boolean,
-    compared_path,
     condition,
     number,
     payload,
+    reference_path_anywhere,
     string,
     timestamp,
 )
@@ -45,7 +45,7 @@ def _operand(operator: str) -> Check:
 _COMPARED: dict[str, Field] = {
     **{operator: in_jsonpath(_operand(operator)) for operator in COMPARISONS},
     **{
-        f"{operator}Path": in_jsonpath(compared_path)
+        f"{operator}Path": in_jsonpath(reference_path_anywhere)
         for operator in COMPARISONS
         if operator != "StringMatches"
     },
@@ -53,7 +53,7 @@ _COMPARED: dict[str, Field] = {
 }
 _NESTED = {
     **_COMPARED,
-    "Variable": in_jsonpath(compared_path),
+    "Variable": in_jsonpath(reference_path_anywhere),
     "And": in_jsonpath(array_of(anything)),
     "Or": in_jsonpath(array_of(anything)),
     "Not": in_jsonpath(anything),

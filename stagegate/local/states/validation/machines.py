@@ -38,6 +38,11 @@ def check_machine(definition: Mapping[str, Any], *, is_express: bool) -> Iterato
     yield from _scope(definition, MACHINE, "", machine, frozenset())
 
 
+def check_state(state: Mapping[str, Any]) -> Iterator[Diagnostic]:
+    """One that stands alone: where it leads is not looked at."""
+    yield from _content(state, "", _Machine(is_jsonata=False, is_express=False), frozenset())
+
+
 def _scope(
     fields: Json, shape: Shape, at: str, machine: _Machine, outer: frozenset[str]
 ) -> Iterator[Diagnostic]:
@@ -68,6 +73,10 @@ def _state(
     if name in machine.names:
         yield Diagnostic("DUPLICATE_STATE_NAME", f"Duplicate State name: {name}", at)
     machine.names.add(name)
+    yield from _content(fields, at, machine, variables)
+
+
+def _content(fields: Json, at: str, machine: _Machine, variables: frozenset[str]) -> Iterator[Diagnostic]:
     if not isinstance(fields, dict):
         yield wrong_type("[OBJECT]", at)
     elif "Type" not in fields:

@@ -1,6 +1,6 @@
 """The checks of single values: numbers, texts, paths, payload templates, JSONata."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from stagegate.local.service import Json
@@ -122,27 +122,19 @@ def path(value: Json, place: Place) -> Iterator[Diagnostic]:
 
 
 def reference_path(value: Json, place: Place) -> Iterator[Diagnostic]:
-    yield from _reference(value, place, roots=("$",), may_be_variable=True)
+    """To one value of the state's input or of a variable."""
+    yield from _reference(value, place, lambda root: root != "$$")
+
+
+def reference_path_anywhere(value: Json, place: Place) -> Iterator[Diagnostic]:
+    """To one value of the context object too."""
+    yield from _reference(value, place, lambda root: True)
 
 
 def result_path(value: Json, place: Place) -> Iterator[Diagnostic]:
-    """Where a result goes: into the state's input, so no variable; null drops it."""
+    """To where a result goes, which is in the state's input; null drops it."""
     if value is not None:
-        yield from _reference(value, place, roots=("$",), may_be_variable=False)
-
-
-def items_path(value: Json, place: Place) -> Iterator[Diagnostic]:
-    """A JSONPath into the input, the variables or the context object."""
-    if isinstance(value, str) and value.startswith("$") and _compiled(value) is None:
-        yield schema("Value must be a valid JSONPath.", place.at)
-    elif not isinstance(value, str) or not value.startswith("$"):
-        yield from reference_path(value, place)
-
-
-def compared_path(value: Json, place: Place) -> Iterator[Diagnostic]:
-    """What a rule of a Choice looks at."""
-    if not isinstance(value, str) or not value.startswith("$") or _compiled(value) is None:
-        yield from reference_path(value, place)
+        yield from _reference(value, place, lambda root: root == "$")
 
 
 def path_or_function(value: Json, place: Place) -> Iterator[Diagnostic]:
@@ -152,20 +144,13 @@ def path_or_function(value: Json, place: Place) -> Iterator[Diagnostic]:
         yield _no_path_or_function(name, place.at)
 
 
-def _reference(
-    value: Json, place: Place, *, roots: tuple[str, ...], may_be_variable: bool
-) -> Iterator[Diagnostic]:
+def _reference(value: Json, place: Place, may_begin: Callable[[str], bool]) -> Iterator[Diagnostic]:
     if not isinstance(value, str):
         yield wrong_type("[STRING]", place.at)
     elif not value.startswith("$"):
         yield schema("Value is not a Reference Path: Reference path didn't start with '$'", place.at)
-    else:
-        found = _compiled(value)
-        is_known_root = found is not None and (
-            found.root in roots or (may_be_variable and found.root != "$$")
-        )
-        if found is None or not found.is_definite or not is_known_root:
-            yield schema("Value is not a Reference Path", place.at)
+    elif (found := _compiled(value)) is None or not found.is_definite or not may_begin(found.root):
+        yield schema("Value is not a Reference Path", place.at)
 
 
 def _compiled(value: Json) -> Path | None:

@@ -54,6 +54,7 @@ def test_a_rule_that_is_right(fields: dict[str, Any]) -> None:
             {"Variable": "$.x", "StringEqualsPath": "x"},
             "Value is not a Reference Path: Reference path didn't start with '$' at /StringEqualsPath",
         ),
+        ({"Variable": "$..x", "IsNull": True}, "Value is not a Reference Path at /Variable"),
         ({"Variable": "$.x", "StringLooksLike": "x"}, "Field 'StringLooksLike' is not supported at "),
         ({"And": []}, "Value cannot be empty at /And"),
         ({"Or": {}}, "Expected value of type [ARRAY] at /Or"),

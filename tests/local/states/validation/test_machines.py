@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from stagegate.local.service import AWSError
-from stagegate.local.states.validation import diagnose
+from stagegate.local.states.validation import diagnose, diagnose_state
 from tests.local.states.conftest import ROLE, Machines
 from tests.local.states.validation.conftest import DISTRIBUTED, PROCESSOR, machine, problems
 
@@ -250,6 +250,30 @@ def test_text_that_is_no_json(text: str, code: str, message: str) -> None:
     (problem,) = diagnose(text, is_express=False)
 
     assert problem.as_members() == {"severity": "ERROR", "code": code, "message": message}
+
+
+@pytest.mark.parametrize(
+    ("state", "found"),
+    [
+        ({"Type": "Pass", "Next": "Anywhere"}, []),
+        ({"Type": "Pass", "QueryLanguage": "JSONata", "Output": "{% 1 %}", "End": True}, []),
+        ({}, [f"{SCHEMA}These fields are required: [Type] at /"]),
+        (
+            {"Type": "Pass", "Output": 1, "End": True},
+            [
+                f"{SCHEMA}The QueryLanguage is set to 'JSONPath', but field 'Output' is only supported for the "
+                "'JSONata' QueryLanguage at /"
+            ],
+        ),
+        ({"Type": "Wait", "Seconds": -1, "End": True}, [f"{SCHEMA}Minimum value is 0 at /Seconds"]),
+        (
+            {"Type": "Parallel", "Branches": [states(A={"Type": "Pass", "Next": "B"})], "End": True},
+            [f"{TARGET}Missing 'Next' target: B at /Branches[0]/States/A/Next"],
+        ),
+    ],
+)
+def test_a_state_that_stands_alone(state: dict[str, Any], found: list[str]) -> None:
+    assert [str(problem) for problem in diagnose_state(json.dumps(state))] == found
 
 
 async def test_a_wrong_definition_is_not_created_and_can_be_asked_about(machines: Machines) -> None:

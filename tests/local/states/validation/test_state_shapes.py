@@ -181,6 +181,7 @@ def test_a_query_language_that_there_is_not_counts_as_jsonata() -> None:
         ({"Type": "Pass", "ResultPath": "$.a[*]"}, "Value is not a Reference Path at /ResultPath"),
         ({"Type": "Pass", "ResultPath": "$$.a"}, "Value is not a Reference Path at /ResultPath"),
         ({"Type": "Pass", "ResultPath": "$variable"}, "Value is not a Reference Path at /ResultPath"),
+        ({**MAP, "ItemsPath": "$.items[*]"}, "Value is not a Reference Path at /ItemsPath"),
         (
             {"Type": "Pass", "Parameters": {"a.$": "a"}},
             "The value for the field 'a.$' must be a valid JSONPath or a valid intrinsic function call "
@@ -274,7 +275,7 @@ def test_an_expression_may_stand_for_a_value(state: dict[str, Any]) -> None:
         {"Type": "Fail", "ErrorPath": "States.Format('{}', $.error)", "CausePath": "$.cause"},
         {**TASK, "Retry": [{"ErrorEquals": ["States.ALL"], "Comment": "again", "IntervalSeconds": 0}]},
         {**TASK, "Retry": [], "Catch": []},
-        {**MAP, "ItemsPath": "$$.Execution.Input.items[*]", "ToleratedFailurePercentage": 5},
+        {**MAP, "ItemsPath": "$$.Execution.Input.items", "ToleratedFailurePercentage": 5},
     ],
 )
 def test_what_is_allowed_though_it_looks_odd(state: dict[str, Any]) -> None:
