@@ -231,7 +231,12 @@ async def test_an_execution_that_takes_too_long_times_out(machines: Machines) ->
 
 
 async def test_an_endless_loop_ends_when_its_history_is_full(machines: Machines) -> None:
-    states = {"A": {"Type": "Pass", "Next": "B"}, "B": {"Type": "Pass", "Next": "A"}}
+    done = {"Variable": "$.done", "IsPresent": True, "Next": "C"}
+    states = {
+        "A": {"Type": "Pass", "Next": "B"},
+        "B": {"Type": "Choice", "Choices": [done], "Default": "A"},
+        "C": {"Type": "Succeed"},
+    }
 
     execution = machines.start({"StartAt": "A", "States": states})
     await machines.end(execution)

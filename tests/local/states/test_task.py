@@ -104,6 +104,15 @@ async def test_an_error_in_a_function_has_its_own_name(machines: Machines) -> No
     ]
 
 
+REQUIRED: dict[str, dict[str, Any]] = {
+    "lambda:invoke": {"FunctionName": "f"},
+    "sagemaker:createModel": {"ModelName": "m"},
+    "sns:publish": {"Message": "m"},
+    "dynamodb:putItem": {"TableName": "t", "Item": {}},
+    "states:startExecution": {"StateMachineArn": "arn"},
+}
+
+
 @pytest.mark.parametrize(
     ("resource", "code", "error"),
     [
@@ -145,7 +154,7 @@ async def test_errors_of_services_are_named_as_step_functions_names_them(
         raise AWSError(code, "It is so", status=400)
 
     machines.runtime.__dict__["aws"] = refuse
-    parameters = {"StateMachineArn": "arn"} if "startExecution" in resource else {}
+    parameters = REQUIRED.get(resource, {})
 
     named, cause = await machines.failure(
         {"Type": "Task", "Resource": f"arn:aws:states:::{resource}", "Parameters": parameters}
@@ -172,13 +181,13 @@ async def test_parameters_that_the_api_does_not_have_fail(machines: Machines) ->
     state = {
         "Type": "Task",
         "Resource": "arn:aws:states:::sagemaker:createModel",
-        "Parameters": {"PrimaryContainer.$": "$"},
+        "Parameters": {"ModelName": "m", "PrimaryContainer.$": "$"},
     }
 
     assert await machines.failure(state, {"Picture": "x"}) == (
         "States.Runtime",
         "An error occurred while executing the state 'State' (entered at the event id #2). The Parameters "
-        '\'{"PrimaryContainer":{"Picture":"x"}}\' could not be used to start the Task: '
+        '\'{"ModelName":"m","PrimaryContainer":{"Picture":"x"}}\' could not be used to start the Task: '
         '[The field "Picture" is not supported by Step Functions]',
     )
 
@@ -428,7 +437,11 @@ class Training:
 TRAIN = {
     "Type": "Task",
     "Resource": "arn:aws:states:::sagemaker:createTrainingJob.sync",
-    "Parameters": {"TrainingJobName": "job"},
+    "Parameters": {
+        "TrainingJobName": "job",
+        "RoleArn": "arn:aws:iam::000000000000:role/training",
+        "OutputDataConfig": {"S3OutputPath": "s3://bucket/models"},
+    },
 }
 
 

@@ -261,8 +261,8 @@ def test_text_that_is_no_json(text: str, code: str, message: str) -> None:
         (
             {"Type": "Pass", "Output": 1, "End": True},
             [
-                f"{SCHEMA}The QueryLanguage is set to 'JSONPath', but field 'Output' is only supported for the "
-                "'JSONata' QueryLanguage at /"
+                f"{SCHEMA}The QueryLanguage is set to 'JSONPath', but field 'Output' is only supported for "
+                "the 'JSONata' QueryLanguage at /"
             ],
         ),
         ({"Type": "Wait", "Seconds": -1, "End": True}, [f"{SCHEMA}Minimum value is 0 at /Seconds"]),
