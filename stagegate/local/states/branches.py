@@ -59,11 +59,13 @@ def map_items(visit: Visit, state: Map, data: Json) -> Any:
         items = visit.input if state.items is None else state.items(visit.values(data))
     else:
         items = visit.at(state.items_path, data)
-        visit.inspect("afterItemsPath", items)
     if isinstance(items, list) or (state.is_distributed and isinstance(items, dict)):
+        if not state.is_jsonata:
+            visit.inspect("afterItemsPath", items)
         return items
     if not state.is_jsonata:
-        raise EvaluationFailed(f'Reference path "{state.items_path}" must point to array.')
+        path = state.items_path.replace("$$", "$", 1)  # as AWS writes it
+        raise EvaluationFailed(f'Reference path "{path}" must point to array.')
     raise EvaluationFailed(
         f"The Items field must be an array, but is {to_text(items)}",
         error=QUERY_EVALUATION_ERROR,

@@ -39,14 +39,14 @@ _PENDING, _RUNNING, _SUCCEEDED, _FAILED, _TIMED_OUT, _ABORTED = (
 async def perform_distributed_map(visit: Visit, state: Map) -> Outcome:
     scope = visit.strand.scope
     data = visit.effective_input()
-    concurrency = max_concurrency(visit, state, data)
     items = None if state.item_reader is not None else items_of(map_items(visit, state, data))
+    concurrency = max_concurrency(visit, state, data)
     if visit.is_resumed:
         redrives = visit.strand.execution.document["redriveCount"]
         scope.event("MapRunRedriven", {"mapRunArn": visit.map_run_arn, "redriveCount": redrives})
     else:
         scope.event("MapStateStarted", {"length": 0 if items is None else len(items)})
-        limits = _limits(visit, state, data) | {"maxConcurrency": concurrency}
+        limits = tolerated_failures(visit, state, data) | {"maxConcurrency": concurrency}
         visit.map_run_arn = scope.fact(lambda: _new_arn(visit, state))
         scope.event("MapRunStarted", {"mapRunArn": visit.map_run_arn})
         _remember(visit, limits)
@@ -79,15 +79,14 @@ async def _run(visit: Visit, state: Map, data: Json, items: list[Item] | None) -
     return outcome
 
 
-def _limits(visit: Visit, state: Map, data: Json) -> dict[str, Json]:
+def tolerated_failures(visit: Visit, state: Map, data: Json) -> dict[str, Json]:
+    """How many children may fail, by number and by percentage; None where the definition does not say."""
     count = _number(visit, state.tolerated_failure_count, data)
     percentage = _number(visit, state.tolerated_failure_percentage, data)
     if count is not None and count < 0:
         raise EvaluationFailed("ToleratedFailureCount cannot be negative.")
     if percentage is not None and not 0 <= percentage <= 100:
         raise EvaluationFailed("ToleratedFailurePercentage must be between 0 and 100.")
-    visit.inspect("toleratedFailureCount", count or 0)
-    visit.inspect("toleratedFailurePercentage", percentage or 0)
     return {"toleratedFailureCount": count, "toleratedFailurePercentage": percentage}
 
 

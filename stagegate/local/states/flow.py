@@ -25,6 +25,7 @@ async def perform_pass(visit: Visit, state: Pass) -> Outcome:
     if state.is_jsonata:
         return visit.outcome(visit.input)
     if state.has_result:
+        visit.inspect("result", state.result)
         return visit.outcome_of_work(state.result, result_path=state.result_path)
     arguments = visit.arguments(state.parameters, visit.effective_input())
     return visit.outcome_of_work(arguments, result_path=state.result_path)
@@ -112,6 +113,7 @@ async def perform_succeed(visit: Visit, state: Succeed) -> Outcome:
 
 async def perform_fail(visit: Visit, state: Fail) -> Outcome:
     """End here. A Fail state is never exited."""
+    visit.effective_input()
     raise StateFailed(_text(visit, state.error, "ErrorPath"), _text(visit, state.cause, "CausePath"))
 
 

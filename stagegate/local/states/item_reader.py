@@ -103,15 +103,22 @@ def _object(entry: Mapping[str, Any]) -> dict[str, Json]:
 async def _file_items(
     aws: Aws, config: Mapping[str, Any], place: Mapping[str, Any], pointer: str | None
 ) -> list[Item]:
-    kind = config.get("InputType", "JSON")
-    if kind == "MANIFEST":
+    if config.get("InputType") == "MANIFEST":
         return [item async for item in _inventory(aws, place)]
+    content = await _content(aws, place)
+    found = parsed_items(content, config, pointer)
+    source = f"S3://{place.get('Bucket')}/{place.get('Key')}"
+    return [Item(value=value, key=key, source=source) for key, value in found]
+
+
+def parsed_items(
+    text: str, config: Mapping[str, Any], pointer: str | None
+) -> Iterable[tuple[str | None, Json]]:
+    """The items in a file's text: the key, where they are an object's members, and the value of each."""
+    kind = config.get("InputType", "JSON")
     if kind not in _READERS:
         raise _failed(f"The InputType '{kind}' is not supported by the local runtime")
-    content = await _content(aws, place)
-    source = f"S3://{place.get('Bucket')}/{place.get('Key')}"
-    found = _READERS[kind](content, config, pointer)
-    return [Item(value=value, key=key, source=source) for key, value in found]
+    return _READERS[kind](text, config, pointer)
 
 
 async def _content(aws: Aws, place: Mapping[str, Any]) -> str:

@@ -28,13 +28,14 @@ from stagegate.local.states.requests import (
     page,
     refuse,
 )
+from stagegate.local.states.state_tests import StateTests
 from stagegate.local.states.validation import report
 
 MACHINE = "stepfunctions/state-machine"
 TAGS = "stepfunctions/tags"
 
 
-class StepFunctions(MapRuns, Service):
+class StepFunctions(MapRuns, StateTests, Service):
     """State machines, executions, task tokens."""
 
     def __init__(self, runtime: Runtime) -> None:

@@ -6,7 +6,7 @@ The execution itself is a strand, and so is each branch of a Parallel and each i
 import asyncio
 import random
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -107,7 +107,6 @@ class Visit:
         self, result: Json, *, result_path: str | None, selector: Template | None = None
     ) -> Outcome:
         """The outcome of a state that has a result: Output, or ResultSelector, ResultPath, OutputPath."""
-        self.inspect("result", result)
         if self.state.is_jsonata:
             values = self.values(self.input, result=result)
             output = result if self.state.output is None else self.state.output(values)
@@ -206,9 +205,9 @@ class Strand:
                     continue
                 if (visit.state.type != "Task" and failed.error != RUNTIME) or failed.has_failed_inside:
                     self.scope.event(f"{visit.state.type}StateFailed")
-                if catcher := self._catcher(visit.state, failed):
+                if (index := answering(visit.state.catch, failed)) is not None:
                     try:
-                        return self._handled(visit, catcher, failed)
+                        return self.handled(visit, visit.state.catch[index], failed)
                     except EvaluationFailed as failure:
                         failed = self._evaluation_failed(visit, failure)
             self._end_here(failed)
@@ -248,10 +247,10 @@ class Strand:
     def _retrier(self, visit: Visit, failed: StateFailed) -> tuple[int, Retrier] | None:
         """The first retrier that answers this error; None also when it has no attempt left."""
         assert isinstance(visit.state, Working)
-        for index, retrier in enumerate(visit.state.retry):
-            if failed.is_one_of(retrier.error_equals):
-                return (index, retrier) if visit.retries.get(index, 0) < retrier.max_attempts else None
-        return None
+        if (index := answering(visit.state.retry, failed)) is None:
+            return None
+        retrier = visit.state.retry[index]
+        return (index, retrier) if visit.retries.get(index, 0) < retrier.max_attempts else None
 
     async def _wait_before_retry(self, visit: Visit, found: tuple[int, Retrier]) -> None:
         index, retrier = found
@@ -264,10 +263,8 @@ class Strand:
         visit.retry_count += 1
         visit.is_resumed = False
 
-    def _catcher(self, state: Working, failed: StateFailed) -> Catcher | None:
-        return next((catcher for catcher in state.catch if failed.is_one_of(catcher.error_equals)), None)
-
-    def _handled(self, visit: Visit, catcher: Catcher, failed: StateFailed) -> Outcome:
+    def handled(self, visit: Visit, catcher: Catcher, failed: StateFailed) -> Outcome:
+        """What a Catch makes of an error."""
         error = {"Error": failed.error, "Cause": failed.cause}
         error_output = {name: value for name, value in error.items() if value is not None}
         values = visit.values(error_output, error_output=error_output)
@@ -308,6 +305,11 @@ class Strand:
         if self.cancel_work is not None:
             self.cancel_work()
             self.cancel_work = None
+
+
+def answering(rules: Sequence[Retrier | Catcher], failed: StateFailed) -> int | None:
+    """The index of the first of these rules that answers an error."""
+    return next((index for index, rule in enumerate(rules) if failed.is_one_of(rule.error_equals)), None)
 
 
 def _size(value: Json) -> int:

@@ -49,6 +49,7 @@ async def perform_task(visit: Visit, state: Task) -> Outcome:
         parameters=visit.arguments(state.parameters, data),
         credentials=state.credentials(visit.values(data)) if state.credentials else None,
     )
+    visit.inspect("result", result)
     return visit.outcome_of_work(result, result_path=state.result_path, selector=state.result_selector)
 
 
