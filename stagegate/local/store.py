@@ -97,6 +97,14 @@ class Store:
         )
         return ((number, decode(entry)) for number, entry in rows.fetchall())
 
+    def entry(self, stream: str, number: int) -> dict[str, Any] | None:
+        """The entry of this number."""
+        row = self._database.execute(
+            "SELECT entry FROM entries WHERE stream = :stream AND number = :number",
+            {"stream": stream, "number": number},
+        ).fetchone()
+        return decode(row[0]) if row else None
+
     def delete_entry(self, stream: str, number: int) -> None:
         self._write(
             "DELETE FROM entries WHERE stream = :stream AND number = :number",

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
@@ -121,7 +121,7 @@ class Execution:
         execution = {
             "Id": self.arn,
             "Input": self.input,
-            "Name": document["name"],
+            "Name": document["name"].partition(":")[0],
             "RoleArn": document["roleArn"],
             "StartTime": timestamp(document["startDate"].timestamp()),
             "RedriveCount": document["redriveCount"],
@@ -129,7 +129,8 @@ class Execution:
         if "redriveDate" in document:
             execution["RedriveTime"] = timestamp(document["redriveDate"].timestamp())
         machine = document["stateMachineArn"]
-        return {"Execution": execution, "StateMachine": {"Id": machine, "Name": machine.rpartition(":")[2]}}
+        name = machine.rpartition(":")[2].partition("/")[0]  # a child's has the Map's label behind it
+        return {"Execution": execution, "StateMachine": {"Id": machine, "Name": name}}
 
     async def run(self) -> None:
         try:
@@ -207,12 +208,14 @@ def stream_of(execution_arn: str) -> str:
     return f"stepfunctions/journal/{execution_arn}"
 
 
-def redrive_status(document: dict[str, Any]) -> dict[str, Json]:
+def redrive_status(document: Mapping[str, Any]) -> dict[str, Json]:
     """Whether the execution can be redriven, and why not."""
     status = document["status"]
     if status in ("RUNNING", "SUCCEEDED"):
         reason = f"Execution is {status} and cannot be redriven"
         return {"redriveStatus": "NOT_REDRIVABLE", "redriveStatusReason": reason}
+    if "mapRunArn" in document:
+        return {"redriveStatus": "REDRIVABLE_BY_MAP_RUN"}
     if (datetime.now(UTC) - document["stopDate"]).days >= _REDRIVABLE_DAYS:
         reason = "Execution has exceeded the redrivable period"
         return {"redriveStatus": "NOT_REDRIVABLE", "redriveStatusReason": reason}

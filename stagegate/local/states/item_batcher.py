@@ -47,6 +47,8 @@ def _limit(setting: Setting | None, values: Values) -> int:
     if setting is None:
         return 0
     value = setting.evaluate(values)
+    if isinstance(value, str) and value.isdecimal() and setting.field.endswith("Path"):
+        value = int(value)
     if isinstance(value, int) and not isinstance(value, bool) and value > 0:
         return value
     cause = f"The {setting.field} field must be a positive integer, but is {to_text(value)}"

@@ -4,6 +4,7 @@ A file with many items (CSV, JSON, JSONL), an S3 inventory's manifest, or the li
 https://docs.aws.amazon.com/step-functions/latest/dg/input-output-itemreader.html
 """
 
+import asyncio
 import csv
 import gzip
 import io
@@ -49,14 +50,9 @@ async def read_items(aws: Aws, reader: ItemReader, values: Values) -> list[Item]
     pointer = None if reader.items_pointer is None else reader.items_pointer(values)
     try:
         if reader.resource.removesuffix(".sync") == LIST_OBJECTS:
-            listed = [item async for item in _objects(aws, parameters, limit)]
             if reader.config.get("Transformation") != "LOAD_AND_FLATTEN":
-                return listed
-            found: list[Item] = []
-            for item in listed:
-                place = {"Bucket": parameters.get("Bucket"), "Key": item.value["Key"]}
-                found += await _file_items(aws, reader.config, place, pointer)
-            return found[:limit]
+                return [item async for item in _objects(aws, parameters, limit)]
+            return await _flattened(aws, reader.config, parameters, pointer=pointer, limit=limit)
         return (await _file_items(aws, reader.config, parameters, pointer))[:limit]
     except AWSError as error:
         raise _failed(error.message) from error
@@ -75,6 +71,25 @@ def _limit(reader: ItemReader, values: Values) -> int:
     return min(number, MAXIMUM_ITEMS) or MAXIMUM_ITEMS
 
 
+async def _flattened(
+    aws: Aws,
+    config: Mapping[str, Any],
+    parameters: Mapping[str, Any],
+    *,
+    pointer: str | None,
+    limit: int,
+) -> list[Item]:
+    """The items in all the files below a prefix. What only stands for a folder has none."""
+    found: list[Item] = []
+    async for listed in _objects(aws, parameters, MAXIMUM_ITEMS):
+        key = listed.value["Key"]
+        if len(found) >= limit:
+            break
+        if not key.endswith("/"):
+            found += await _file_items(aws, config, {"Bucket": parameters.get("Bucket"), "Key": key}, pointer)
+    return found[:limit]
+
+
 async def _objects(aws: Aws, parameters: Mapping[str, Any], limit: int) -> AsyncIterator[Item]:
     """The objects of a bucket, below a prefix, as ListObjectsV2 describes them."""
     request, count = dict(parameters), 0
@@ -84,7 +99,7 @@ async def _objects(aws: Aws, parameters: Mapping[str, Any], limit: int) -> Async
             if count == limit:
                 return
             count += 1
-            yield Item(value=_object(entry), source=f"S3://{parameters.get('Bucket')}")
+            yield Item(value=_object(entry), source=f"s3://{parameters.get('Bucket')}")
         if not page.get("IsTruncated"):
             return
         request["ContinuationToken"] = page["NextContinuationToken"]
@@ -103,12 +118,26 @@ def _object(entry: Mapping[str, Any]) -> dict[str, Json]:
 async def _file_items(
     aws: Aws, config: Mapping[str, Any], place: Mapping[str, Any], pointer: str | None
 ) -> list[Item]:
-    if config.get("InputType") == "MANIFEST":
+    kind = config.get("ManifestType")
+    if kind == "S3_INVENTORY" or (kind is None and config.get("InputType") == "MANIFEST"):
         return [item async for item in _inventory(aws, place)]
     content = await _content(aws, place)
-    found = parsed_items(content, config, pointer)
-    source = f"S3://{place.get('Bucket')}/{place.get('Key')}"
+    if kind == "ATHENA_DATA":
+        return await _unloaded(aws, content, config, pointer)
+    # A large file takes its time: others go on.
+    found = await asyncio.to_thread(lambda: list(parsed_items(content, config, pointer)))
+    source = f"s3://{place.get('Bucket')}/{place.get('Key')}"
     return [Item(value=value, key=key, source=source) for key, value in found]
+
+
+async def _unloaded(aws: Aws, manifest: str, config: Mapping[str, Any], pointer: str | None) -> list[Item]:
+    """The items in the files that an Athena UNLOAD's manifest names, one "s3://bucket/key" in each line."""
+    files = {name: value for name, value in config.items() if name != "ManifestType"}
+    found: list[Item] = []
+    for line in manifest.split():
+        bucket, _, key = line.removeprefix("s3://").partition("/")
+        found += await _file_items(aws, files, {"Bucket": bucket, "Key": key}, pointer)
+    return found
 
 
 def parsed_items(
@@ -146,7 +175,8 @@ def _csv(text: str, config: Mapping[str, Any], pointer: str | None) -> Iterator[
     for row in rows:
         if row:
             padded = [*row, *[""] * (len(headers) - len(row))]
-            yield None, dict(zip(headers, padded, strict=False))
+            # AWS writes the columns in the order of their names.
+            yield None, dict(sorted(zip(headers, padded, strict=False)))
 
 
 def _json(text: str, config: Mapping[str, Any], pointer: str | None) -> Iterable[tuple[str | None, Json]]:
@@ -164,7 +194,7 @@ def _json(text: str, config: Mapping[str, Any], pointer: str | None) -> Iterable
 
 
 def _json_lines(text: str, config: Mapping[str, Any], pointer: str | None) -> Iterator[tuple[None, Json]]:
-    for line in text.splitlines():
+    for line in text.split("\n"):
         if line.strip():
             yield None, _parsed(line)
 
@@ -188,7 +218,7 @@ async def _inventory(aws: Aws, place: Mapping[str, Any]) -> AsyncIterator[Item]:
         bucket = manifest["destinationBucket"].removeprefix("arn:aws:s3:::")
         text = await _content(aws, {"Bucket": bucket, "Key": file["key"]})
         for row in csv.reader(io.StringIO(text, newline="")):
-            yield Item(value=dict(zip(names, row, strict=False)), source=f"S3://{bucket}/{file['key']}")
+            yield Item(value=dict(zip(names, row, strict=False)), source=f"s3://{bucket}/{file['key']}")
 
 
 _READERS: dict[str, Callable[[str, Mapping[str, Any], str | None], Iterable[tuple[str | None, Json]]]] = {

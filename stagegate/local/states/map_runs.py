@@ -1,25 +1,36 @@
 """The API of Map Runs: what a distributed Map has under way, and its limits while it runs."""
 
+from collections.abc import Mapping
 from typing import Any, cast
 
 from stagegate.local.service import AWSError, Json
-from stagegate.local.states.distributed import MAP_RUN, MapRun, child_arn
 from stagegate.local.states.execution import EXECUTION, Engine
+from stagegate.local.states.jsontext import from_text, to_text
+from stagegate.local.states.map_run import (
+    MAP_RUN,
+    PENDING_REDRIVE,
+    RUNNING,
+    UNSUCCESSFUL,
+    MapRun,
+    child_of,
+    label_of,
+)
 from stagegate.local.states.requests import check_arn, page
 from stagegate.local.store import Store
 
-_STATUSES = {
-    "pending": ("PENDING",),
-    "running": ("RUNNING",),
-    "succeeded": ("SUCCEEDED",),
-    "failed": ("FAILED",),
-    "timedOut": ("TIMED_OUT",),
-    "aborted": ("ABORTED",),
+_COUNTED = {
+    "pending": "PENDING",
+    "running": "RUNNING",
+    "succeeded": "SUCCEEDED",
+    "failed": "FAILED",
+    "timedOut": "TIMED_OUT",
+    "aborted": "ABORTED",
 }
 _DESCRIBED = (
     *("mapRunArn", "executionArn", "status", "startDate", "stopDate", "maxConcurrency", "redriveCount"),
     *("toleratedFailurePercentage", "toleratedFailureCount", "redriveDate"),
 )
+_LISTED = ("executionArn", "mapRunArn", "stateMachineArn", "startDate", "stopDate")
 
 
 class MapRuns:
@@ -30,14 +41,15 @@ class MapRuns:
 
     def describe_map_run(self, *, mapRunArn: str) -> dict[str, Any]:
         document = self._map_run(mapRunArn)
-        under_way = cast(MapRun | None, self.engine.map_runs.get(mapRunArn))
+        under_way = self._under_way(mapRunArn)
         counts = under_way.described_counts() if under_way else document.get("counts", {})
+        are_written = bool(document.get("written"))
         return {
             **{name: document[name] for name in _DESCRIBED if document.get(name) is not None},
             "toleratedFailureCount": document["toleratedFailureCount"] or 0,
             "toleratedFailurePercentage": document["toleratedFailurePercentage"] or 0.0,
-            "itemCounts": _counts(counts.get("items", {})),
-            "executionCounts": _counts(counts.get("executions", {})),
+            "itemCounts": _counts(counts.get("items", {}), are_written=are_written),
+            "executionCounts": _counts(counts.get("executions", {}), are_written=are_written),
         }
 
     def list_map_runs(
@@ -45,15 +57,16 @@ class MapRuns:
     ) -> dict[str, Any]:
         """The latest first."""
         check_arn(executionArn, "states")
-        machine = executionArn.replace(":execution:", ":mapRun:").rpartition(":")[0]
+        if (execution := self.store.get(EXECUTION, executionArn)) is None:
+            raise AWSError("ExecutionDoesNotExist", f"Execution Does Not Exist: '{executionArn}'")
+        machine = execution["stateMachineArn"].replace(":stateMachine:", ":mapRun:").partition("/")[0]
         runs = [
             run
             for run in self.store.list(MAP_RUN, prefix=f"{machine}/")
             if run["executionArn"] == executionArn
         ]
-        members = ("executionArn", "mapRunArn", "stateMachineArn", "startDate", "stopDate")
         listed = [
-            {member: run[member] for member in members if run.get(member) is not None}
+            {member: run[member] for member in _LISTED if run.get(member) is not None}
             for run in reversed(runs)
         ]
         return page("mapRuns", listed, maxResults, nextToken)
@@ -77,23 +90,32 @@ class MapRuns:
         if not changes:
             raise AWSError(
                 "ValidationException",
-                "At least one of the limits of the Map Run must be given",
+                "At least one of maxConcurrency, toleratedFailurePercentage and toleratedFailureCount "
+                "must be given",
             )
-        if document["status"] != "RUNNING":
+        if document["status"] != RUNNING:
             raise AWSError("ValidationException", f"Map Run is not running: '{mapRunArn}'")
         self.store.put(MAP_RUN, mapRunArn, {**document, **changes})
-        if (under_way := cast(MapRun | None, self.engine.map_runs.get(mapRunArn))) is not None:
+        if (under_way := self._under_way(mapRunArn)) is not None:
             under_way.document = {**document, **changes}
             under_way.changed.set()
         return {}
 
     def map_run_executions(self, map_run_arn: str) -> list[dict[str, Any]]:
         """The child executions that have been started, in the order of the items."""
-        document = self._map_run(map_run_arn)
-        started = (
-            self.store.get(EXECUTION, child_arn(map_run_arn, index)) for index in range(document["children"])
-        )
-        return [child for child in started if child is not None]
+        run = self._map_run(map_run_arn)
+        under_way = self._under_way(map_run_arn)
+        started = []
+        for index in range(run["children"]):
+            if (child := child_of(self.store, run, index)) is None:
+                continue
+            if child["status"] in UNSUCCESSFUL and under_way and under_way.statuses[index] == PENDING_REDRIVE:
+                child["status"] = PENDING_REDRIVE
+            started.append(child)
+        return started
+
+    def _under_way(self, arn: str) -> MapRun | None:
+        return cast(MapRun | None, self.engine.map_runs.get(arn))
 
     def _map_run(self, arn: str) -> dict[str, Any]:
         check_arn(arn, "states")
@@ -102,15 +124,45 @@ class MapRuns:
         return document
 
 
-def _counts(counts: dict[str, int]) -> dict[str, Json]:
-    """Every member of the API's counts; nothing is written as long as the run goes on."""
-    described: dict[str, Json] = {
-        name: sum(counts.get(status, 0) for status in statuses) for name, statuses in _STATUSES.items()
-    }
-    total = sum(described.values())
-    return described | {
+def _counts(counts: Mapping[str, int], *, are_written: bool) -> dict[str, Json]:
+    """Every member of the API's counts."""
+    total = sum(counts.values())
+    return {
+        **{name: counts.get(status, 0) for name, status in _COUNTED.items()},
         "total": total,
-        "resultsWritten": total - described["pending"] - described["running"],
+        "resultsWritten": total if are_written else 0,
         "failuresNotRedrivable": 0,
-        "pendingRedrive": 0,
+        "pendingRedrive": counts.get(PENDING_REDRIVE, 0),
     }
+
+
+def of_processor(machine: Mapping[str, Any], child: Mapping[str, Any]) -> dict[str, Any]:
+    """The state machine of a child execution: what the Map does with each item, as a definition."""
+    definition = from_text(machine["definition"])
+    processor = _processor(definition, child["processorOf"])
+    assert processor is not None
+    own = {name: value for name, value in processor.items() if name != "ProcessorConfig"}
+    if "QueryLanguage" in definition:
+        own.setdefault("QueryLanguage", definition["QueryLanguage"])
+    return {
+        **machine,
+        "definition": to_text(own),
+        "stateMachineArn": child["stateMachineArn"],
+        "mapRunArn": child["mapRunArn"],
+        "label": label_of(child["mapRunArn"]),
+    }
+
+
+def _processor(program: Mapping[str, Any], name: str) -> dict[str, Any] | None:
+    """The item processor of the Map of this name, wherever it stands in a definition."""
+    for state_name, state in program["States"].items():
+        inside = [*state.get("Branches", ())]
+        if state["Type"] == "Map":
+            processor: dict[str, Any] = state.get("ItemProcessor") or state["Iterator"]
+            if state_name == name:
+                return processor
+            inside.append(processor)
+        for part in inside:
+            if (found := _processor(part, name)) is not None:
+                return found
+    return None

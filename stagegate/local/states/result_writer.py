@@ -4,60 +4,96 @@ https://docs.aws.amazon.com/step-functions/latest/dg/input-output-resultwriter.h
 """
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 from stagegate.local.service import Aws, AWSError, Json
-from stagegate.local.states.definition import ResultWriter
 from stagegate.local.states.errors import StateFailed
+from stagegate.local.states.execution import redrive_status
 from stagegate.local.states.jsontext import from_text, to_text
-from stagegate.local.states.paths import Values
 
 _RESULT_WRITER_FAILED = "States.ResultWriterFailed"
 _FILES = {
-    "SUCCEEDED": ("SUCCEEDED",),
     "FAILED": ("FAILED", "TIMED_OUT", "ABORTED"),
     "PENDING": ("PENDING", "RUNNING"),
+    "SUCCEEDED": ("SUCCEEDED",),
 }
 """The files, and the statuses of the children that stand in each."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Written:
+    result: Json
+    """The Map's result, which says where the manifest is."""
+    files: list[dict[str, Json]]
+    """The files with what succeeded: a redrive adds one of its own to them."""
+
+
 async def write_results(
-    aws: Aws, writer: ResultWriter, values: Values, map_run_arn: str, children: Iterable[Mapping[str, Any]]
-) -> Json:
-    """Write the results to S3; gives the Map's result, which says where. Raises `StateFailed`."""
-    place = {} if writer.parameters is None else writer.parameters(values)
-    bucket, prefix = place.get("Bucket"), str(place.get("Prefix", "")).strip("/")
-    if not bucket:
+    aws: Aws,
+    config: Mapping[str, Any],
+    place: Json,
+    *,
+    run: Mapping[str, Any],
+    children: Iterable[Mapping[str, Any]],
+) -> Written:
+    """Write a file for each kind of end, and a manifest that names them. Raises `StateFailed`."""
+    bucket = place.get("Bucket") if isinstance(place, dict) else None
+    if not isinstance(bucket, str):
         raise StateFailed(_RESULT_WRITER_FAILED, "The field 'Bucket' is required but was missing")
-    folder = "/".join(filter(None, (prefix, map_run_arn.rpartition(":")[2])))
-    is_lines = writer.config.get("OutputType") == "JSONL"
-    manifest: dict[str, list[Json]] = {name: [] for name in _FILES}
-    listed = list(children)
+    generation = run["redriveCount"]
+    folder = _folder(place.get("Prefix"), run["mapRunArn"], generation)
+    extension = "jsonl" if config.get("OutputType") == "JSONL" else "json"
+    chosen = _by_file(children, written_generation=run.get("writtenGeneration", -1))
+    manifest: dict[str, list[dict[str, Json]]] = {
+        name: list(run["files"]) if name == "SUCCEEDED" else [] for name in _FILES
+    }
     try:
-        for name, statuses in _FILES.items():
-            chosen = [child for child in listed if child["status"] in statuses]
-            if not chosen:
+        for name in _FILES:
+            if not chosen[name] and not manifest[name]:
                 continue
-            key = f"{folder}/{name}_0.{'jsonl' if is_lines else 'json'}"
-            body = _written(writer.config, chosen, is_successful=name == "SUCCEEDED").encode()
+            body = _text(config, chosen[name], is_successful=name == "SUCCEEDED").encode()
+            key = f"{folder}{name}_0.{extension}"
             await aws("s3", "PutObject", {"Bucket": bucket, "Key": key, "Body": body})
             manifest[name].append({"Key": key, "Size": len(body)})
-        summary = {"DestinationBucket": bucket, "MapRunArn": map_run_arn, "ResultFiles": manifest}
-        key = f"{folder}/manifest.json"
+        summary = {"DestinationBucket": bucket, "MapRunArn": run["mapRunArn"], "ResultFiles": manifest}
+        key = f"{folder}manifest.json"
         await aws("s3", "PutObject", {"Bucket": bucket, "Key": key, "Body": to_text(summary).encode()})
     except AWSError as error:
         raise StateFailed(_RESULT_WRITER_FAILED, error.message) from error
-    return {"MapRunArn": map_run_arn, "ResultWriterDetails": {"Bucket": bucket, "Key": key}}
+    details = {"Bucket": bucket, "Key": key}
+    result = {"MapRunArn": run["mapRunArn"], "ResultWriterDetails": details}
+    return Written(result=result, files=manifest["SUCCEEDED"])
+
+
+def _folder(prefix: Json, map_run_arn: str, generation: int) -> str:
+    parts = [str(prefix or "").removesuffix("/"), map_run_arn.rpartition(":")[2]]
+    if generation:
+        parts.append(f"Redrive-{generation}")
+    return "".join(f"{part}/" for part in parts if part)
+
+
+def _by_file(
+    children: Iterable[Mapping[str, Any]], *, written_generation: int
+) -> dict[str, list[Mapping[str, Any]]]:
+    """The children of each file; what an earlier manifest has among its successes stays there."""
+    chosen: dict[str, list[Mapping[str, Any]]] = {name: [] for name in _FILES}
+    for child in children:
+        if child["status"] == "SUCCEEDED" and child["generation"] <= written_generation:
+            continue
+        name = next(name for name, statuses in _FILES.items() if child["status"] in statuses)
+        chosen[name].append(child)
+    return chosen
 
 
 def transformed(config: Mapping[str, Any], children: Iterable[Mapping[str, Any]]) -> Json:
     """The results as a writer without a bucket gives them: as the Map's own result."""
-    records = [child for child in children if child["status"] not in ("PENDING", "RUNNING")]
-    return _records(config, records, is_successful=True)
+    ended = [child for child in children if child["status"] not in _FILES["PENDING"]]
+    return _records(config, ended, is_successful=True)
 
 
-def _written(config: Mapping[str, Any], children: list[Mapping[str, Any]], *, is_successful: bool) -> str:
+def _text(config: Mapping[str, Any], children: list[Mapping[str, Any]], *, is_successful: bool) -> str:
     records = _records(config, children, is_successful=is_successful)
     if config.get("OutputType") == "JSONL":
         return "".join(f"{to_text(record)}\n" for record in records)
@@ -67,7 +103,10 @@ def _written(config: Mapping[str, Any], children: list[Mapping[str, Any]], *, is
 def _records(
     config: Mapping[str, Any], children: list[Mapping[str, Any]], *, is_successful: bool
 ) -> list[Json]:
-    """NONE tells of each execution, COMPACT gives its output, FLATTEN what is in it where it is an array."""
+    """NONE tells of each execution, COMPACT gives its output, FLATTEN what is in it where it is an array.
+
+    Of an execution that has not succeeded, everything is told in any case.
+    """
     transformation = config.get("Transformation", "NONE")
     if transformation == "NONE" or not is_successful:
         return [_execution(child) for child in children]
@@ -78,26 +117,29 @@ def _records(
 
 
 def _execution(child: Mapping[str, Any]) -> dict[str, Json]:
-    """One execution, as the files have it."""
-    members = {
-        "ExecutionArn": child["executionArn"],
+    """One execution, as the files have it: its members in the order of their names."""
+    record: dict[str, Json] = {
         "Input": child["input"],
         "InputDetails": {"Included": True},
-        "Name": child["name"],
-        "StartDate": _iso(child["startDate"]),
-        "StateMachineArn": child["stateMachineArn"],
         "Status": child["status"],
-        "RedriveCount": child["redriveCount"],
-        "RedriveStatus": "NOT_REDRIVABLE" if child["status"] == "SUCCEEDED" else "REDRIVABLE",
     }
-    if "output" in child:
-        members |= {"Output": child["output"], "OutputDetails": {"Included": True}}
-    for member in ("error", "cause"):
-        if member in child:
-            members[member.capitalize()] = child[member]
-    if "stopDate" in child:
-        members["StopDate"] = _iso(child["stopDate"])
-    return members
+    if "executionArn" in child:
+        record |= {
+            "ExecutionArn": child["executionArn"],
+            "Name": child["name"],
+            "OutputDetails": {"Included": True},
+            "RedriveCount": child["redriveCount"],
+            "StartDate": _iso(child["startDate"]),
+            "StateMachineArn": child["stateMachineArn"],
+        }
+        record |= {f"{name[:1].upper()}{name[1:]}": text for name, text in redrive_status(child).items()}
+    record |= {name.capitalize(): child[name] for name in ("output", "error", "cause") if name in child}
+    record |= {
+        f"{name[:1].upper()}{name[1:]}": _iso(child[name])
+        for name in ("stopDate", "redriveDate")
+        if name in child
+    }
+    return dict(sorted(record.items()))
 
 
 def _iso(moment: datetime) -> str:

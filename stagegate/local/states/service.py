@@ -17,7 +17,7 @@ from stagegate.local.states.execution import (
     stream_of,
 )
 from stagegate.local.states.history import as_api_events
-from stagegate.local.states.map_runs import MapRuns
+from stagegate.local.states.map_runs import MapRuns, of_processor
 from stagegate.local.states.requests import (
     check_arn,
     check_definition,
@@ -164,8 +164,11 @@ class StepFunctions(MapRuns, StateTests, Service):
         self, *, executionArn: str, includedData: str = "ALL_DATA"
     ) -> dict[str, Any]:
         """The state machine as it was when the execution started."""
-        revision = self.store.get(REVISION, self._execution(executionArn)["revision"])
+        execution = self._execution(executionArn)
+        revision = self.store.get(REVISION, execution["revision"])
         assert revision is not None
+        if "processorOf" in execution:
+            revision = of_processor(revision, execution)
         if includedData == "METADATA_ONLY":
             del revision["definition"]
         return revision
@@ -335,7 +338,8 @@ class StepFunctions(MapRuns, StateTests, Service):
         execution = self._execution(executionArn)
         status = redrive_status(execution)
         if status["redriveStatus"] != "REDRIVABLE":
-            raise AWSError("ExecutionNotRedrivable", str(status["redriveStatusReason"]))
+            reason = status.get("redriveStatusReason", "The execution is redriven with its Map Run")
+            raise AWSError("ExecutionNotRedrivable", str(reason))
         redrive(self.engine, execution)
         return {"redriveDate": execution["redriveDate"]}
 

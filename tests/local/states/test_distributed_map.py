@@ -136,7 +136,7 @@ async def test_a_failure_that_is_not_tolerated_ends_the_run(machines: Machines) 
         "timedOut": 0,
         "aborted": 0,
         "total": 6,
-        "resultsWritten": 2,
+        "resultsWritten": 6,
         "failuresNotRedrivable": 0,
         "pendingRedrive": 0,
     }
