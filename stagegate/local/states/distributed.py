@@ -49,8 +49,8 @@ async def perform_distributed_map(visit: Visit, state: Map) -> Outcome:
         raise StateFailed(outcome["error"], outcome.get("cause"), has_failed_inside=True)
     scope.event("MapRunSucceeded")
     scope.event("MapStateSucceeded", leads_on=False)
-    if visit.entered.previous_id:
-        # AWS has both: recorded executions in which the Map is not the first state go on from the start.
+    if state.is_jsonata or visit.entered.previous_id:
+        # AWS does it so since late in 2024; the older recordings, mostly of a single Map, go on from the end.
         scope.last_id = started_id
     if "result" not in outcome:
         raise StateFailed(DATA_LIMIT_EXCEEDED, too_large(state.name))

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from stagegate.local.service import Json
 from stagegate.local.states import paths
-from stagegate.local.states.definition import Catcher, Program, Retrier, State, Working
+from stagegate.local.states.definition import Catcher, Map, Program, Retrier, State, Working
 from stagegate.local.states.errors import DATA_LIMIT_EXCEEDED, RUNTIME, EvaluationFailed, StateFailed
 from stagegate.local.states.journal import Event, Redriven, Scope
 from stagegate.local.states.jsontext import to_text
@@ -153,6 +153,8 @@ class Strand:
         name: str | None = self.program.start_at
         visited = 0
         while name is not None:
+            if self.execution.is_deleted:
+                self.execution.stop(None, None)
             outcome = await self._visit(self.program.states[name], data)
             name, data = outcome.next, outcome.output
             visited += 1
@@ -295,6 +297,8 @@ class Strand:
         """Write that this strand is given up because another has failed, and stop what it runs."""
         for child in self.children:
             child.abort(previous_id)
+        if isinstance(self.state, Map) and self.state.is_distributed and self.cancel_work is not None:
+            self.scope.journal.event("MapRunAborted", None, previous_id=previous_id)
         if self.state is not None:
             self.scope.journal.event(f"{self.state.type}StateAborted", None, previous_id=previous_id)
         self.stop_work()
