@@ -21,6 +21,11 @@ log = logging.getLogger(__name__)
 _GROUP_SECONDS = 0.002  # commits are grouped over this time: durable, at a cost shared by all who wait
 
 
+_UPWARDS = """SELECT number, entry FROM entries WHERE stream = :stream AND number BETWEEN :least AND :most
+              ORDER BY number"""
+_DOWNWARDS = f"{_UPWARDS} DESC"
+
+
 class UnreadableStore(StagegateError):
     """The database is damaged, is none, or was written by a newer Stagegate."""
 
@@ -74,6 +79,21 @@ class Store:
         )
         return [decode(document) for (document,) in rows]
 
+    def newest(
+        self, kind: str, *, prefix: str = "", before: int | None = None
+    ) -> Iterator[tuple[int, dict[str, Any]]]:
+        """The same, the last that came first, each with its place; only those that came before a place.
+
+        What is not asked for is not read.
+        """
+        rows = self._database.execute(
+            """SELECT id, document FROM documents INDEXED BY documents_in_order
+               WHERE kind = :kind AND id < :before AND key >= :prefix AND key < :prefix || char(1114111)
+               ORDER BY id DESC""",
+            {"kind": kind, "prefix": prefix, "before": 2**62 if before is None else before},
+        )
+        return ((place, decode(document)) for place, document in rows)
+
     def append(self, stream: str, entry: dict[str, Any]) -> int:
         """Add `entry` to the end of `stream`; gives its number: from 1, one more than the last has."""
         (number,) = self._database.execute(
@@ -104,6 +124,14 @@ class Store:
             {"stream": stream, "number": number},
         ).fetchone()
         return decode(row[0]) if row else None
+
+    def read_from(
+        self, stream: str, *, at: int | None = None, descending: bool = False
+    ) -> Iterator[tuple[int, dict[str, Any]]]:
+        """The entries of `stream` from the number `at` on; what is not asked for is not read."""
+        bounds = {"least": 0, "most": 2**62} | ({} if at is None else {"most" if descending else "least": at})
+        rows = self._database.execute(_DOWNWARDS if descending else _UPWARDS, {"stream": stream, **bounds})
+        return ((number, decode(entry)) for number, entry in rows)
 
     def delete_entry(self, stream: str, number: int) -> None:
         self._write(

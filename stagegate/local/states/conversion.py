@@ -22,7 +22,7 @@ from stagegate.local.states.jsontext import to_text
 
 def check_parameters(resource: Resource, parameters: Json) -> None:
     """Fail when the API can't take these."""
-    if resource.is_function:
+    if resource.takes_anything:
         return
     problems = [
         f'The field "{name}" is not supported by Step Functions'

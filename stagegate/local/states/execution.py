@@ -9,19 +9,19 @@ from typing import Any, Protocol
 
 from stagegate.local.service import Announcement, AWSError, Json, Runtime
 from stagegate.local.states import journal as journals
+from stagegate.local.states.activity_tasks import ActivityTasks
 from stagegate.local.states.definition import Program, find_map, parse_definition
 from stagegate.local.states.errors import RUNTIME, StateFailed
+from stagegate.local.states.execution_logs import ExecutionLogs
 from stagegate.local.states.job_ends import JobEnds
 from stagegate.local.states.journal import Journal
 from stagegate.local.states.jsontext import from_text, to_text
+from stagegate.local.states.records import EXECUTION, MACHINE, REVISION, RUNNING
 from stagegate.local.states.strand import Strand, timestamp
 from stagegate.local.states.tokens import Tokens
+from stagegate.local.store import Store
 
 log = logging.getLogger(__name__)
-
-EXECUTION = "stepfunctions/execution"
-RUNNING = "stepfunctions/running"
-REVISION = "stepfunctions/revision"
 
 _END_EVENTS = {
     "SUCCEEDED": "ExecutionSucceeded",
@@ -30,6 +30,8 @@ _END_EVENTS = {
     "ABORTED": "ExecutionAborted",
 }
 _REDRIVABLE_DAYS = 14
+_EXPRESS_SECONDS = 300
+_STARTS_BEFORE_OTHERS = 20
 
 
 class MapRun(Protocol):
@@ -48,14 +50,28 @@ class Engine:
         self.job_ends = JobEnds()
         self.running: dict[str, Execution] = {}
         self.map_runs: dict[str, MapRun] = {}
+        self.activities = ActivityTasks()
+        self.logs = ExecutionLogs(runtime.aws, spawn)
+        self.deleting = {
+            machine["stateMachineArn"]
+            for machine in runtime.store.list(MACHINE)
+            if machine.get("status") == "DELETING"
+        }
+        """State machines whose executions end with their next transition."""
         self._programs: dict[str, Program] = {}
+        self._logging: dict[str, dict[str, Any]] = {}
 
     def program(self, revision: str) -> Program:
         if revision not in self._programs:
             document = self.runtime.store.get(REVISION, revision)
             assert document is not None
             self._programs[revision] = parse_definition(from_text(document["definition"]))
+            self._logging[revision] = document["loggingConfiguration"]
         return self._programs[revision]
+
+    def logging(self, revision: str) -> dict[str, Any]:
+        """The logging configuration of a revision whose program is known."""
+        return self._logging[revision]
 
     def program_of(self, document: dict[str, Any]) -> Program:
         """What an execution runs: its state machine, or what a distributed Map does with each item."""
@@ -73,13 +89,27 @@ class Engine:
         execution.task = self.spawn(execution.run(), name=execution.arn)
         return execution
 
-    def start_again(self) -> None:
-        """Take up every execution that was running when the server ended."""
+    async def start_again(self) -> None:
+        """Take up every execution that was running when the server ended; requests go on in between."""
         store = self.runtime.store
-        for running in store.list(RUNNING):
-            document = store.get(EXECUTION, running["executionArn"])
-            assert document is not None
-            self.start(document)
+        for count, running in enumerate(store.list(RUNNING)):
+            if running.get("isSynchronous"):  # who waited for it is gone
+                _forget(store, running["executionArn"])
+            else:
+                self.find_running(running["executionArn"])
+            if count % _STARTS_BEFORE_OTHERS == 0:
+                await asyncio.sleep(0)
+
+    def find_running(self, arn: str) -> "Execution | None":
+        """The execution that runs, also when it has not been taken up yet after a restart."""
+        if (execution := self.running.get(arn)) is not None:
+            return execution
+        store = self.runtime.store
+        if store.get(RUNNING, arn) is None:
+            return None
+        document = store.get(EXECUTION, arn)
+        assert document is not None
+        return self.start(document)
 
     def stop_job(self, service: str, operation: str, request: dict[str, Any]) -> None:
         self.spawn(self._stop_job(service, operation, request), name=f"{operation} {request}")
@@ -105,12 +135,25 @@ class Execution:
         """The server stops; the execution goes on when it starts again."""
         program = engine.program_of(document)
         self.timeout_seconds = program.timeout_seconds
+        if self.is_express:
+            self.timeout_seconds = min(self.timeout_seconds or _EXPRESS_SECONDS, _EXPRESS_SECONDS)
+        engine.logs.follow(self.journal, document, engine.logging(document["revision"]))
         if not self.journal.last_id:
-            details = {"input": document["input"], "roleArn": document["roleArn"]}
+            members = ("input", "roleArn", "stateMachineVersionArn", "stateMachineAliasArn")
+            details = {member: document[member] for member in members if member in document}
             self.journal.event("ExecutionStarted", details, previous_id=0)
         self.strand = Strand(self, program, self.journal.scope("", 0), variables={}, context={})
         self.input = from_text(document["input"])
         self._context = self._make_context()
+
+    @property
+    def is_express(self) -> bool:
+        return ":express:" in self.arn
+
+    @property
+    def is_deleted(self) -> bool:
+        """Whether its state machine is being deleted."""
+        return self.document["stateMachineArn"] in self.engine.deleting
 
     def context(self) -> dict[str, Json]:
         """What the context object has of the execution and its state machine."""
@@ -173,19 +216,32 @@ class Execution:
         self.strand.stop_work()
         store = self.engine.runtime.store
         self.document |= {"status": status, "stopDate": _moment(event.timestamp), **outcome}
-        store.put(EXECUTION, self.arn, self.document)
-        store.delete(RUNNING, self.arn)
+        if self.is_express and "mapRunArn" not in self.document:
+            _forget(store, self.arn)  # what it came to is in its log
+        else:
+            store.put(EXECUTION, self.arn, self.document)
+            store.delete(RUNNING, self.arn)
         del self.engine.running[self.arn]
+        if self.is_deleted:
+            self._finish_deletion()
         if (map_run := self.engine.map_runs.get(self.document.get("mapRunArn", ""))) is not None:
             map_run.child_ended(self.document)
         announce(self.engine.runtime, self.document)
+
+    def _finish_deletion(self) -> None:
+        """The last execution of a state machine that is being deleted takes it along."""
+        store, machine = self.engine.runtime.store, self.document["stateMachineArn"]
+        if not any(running["machine"] == machine for running in store.list(RUNNING)):
+            store.delete(MACHINE, machine)
+            self.engine.deleting.discard(machine)
 
 
 def begin(engine: Engine, document: dict[str, Any]) -> None:
     """Write down a new execution, run it, and tell the world."""
     store = engine.runtime.store
     store.put(EXECUTION, document["executionArn"], document)
-    store.put(RUNNING, document["executionArn"], {"executionArn": document["executionArn"]})
+    running = {"executionArn": document["executionArn"], "machine": document["stateMachineArn"]}
+    store.put(RUNNING, document["executionArn"], running | _synchronous(document))
     engine.start(document)
     announce(engine.runtime, document)
 
@@ -202,6 +258,16 @@ def redrive(engine: Engine, document: dict[str, Any]) -> None:
     journal.event("ExecutionRedriven", {"redriveCount": count}, previous_id=journal.last_id)
     journal.flush()
     begin(engine, document)
+
+
+def _synchronous(document: Mapping[str, Any]) -> dict[str, Json]:
+    return {"isSynchronous": True} if document.get("isSynchronous") else {}
+
+
+def _forget(store: Store, arn: str) -> None:
+    store.delete(EXECUTION, arn)
+    store.delete(RUNNING, arn)
+    store.delete_stream(stream_of(arn))
 
 
 def stream_of(execution_arn: str) -> str:
@@ -223,8 +289,11 @@ def redrive_status(document: Mapping[str, Any]) -> dict[str, Json]:
 
 
 def announce(runtime: Runtime, document: dict[str, Any]) -> None:
-    """ "Step Functions Execution Status Change", as EventBridge has it; not of a Map Run's children."""
-    if "mapRunArn" in document:
+    """ "Step Functions Execution Status Change", as EventBridge has it.
+
+    Neither of a Map Run's children nor of Express executions, of which AWS sends none.
+    """
+    if "mapRunArn" in document or ":express:" in document["executionArn"]:
         return
     members = ("executionArn", "stateMachineArn", "name", "status", "input", "output", "error", "cause")
     detail: dict[str, Json] = {member: document.get(member) for member in members}
@@ -235,8 +304,8 @@ def announce(runtime: Runtime, document: dict[str, Any]) -> None:
         "inputDetails": {"included": True},
         "outputDetails": {"included": True} if "output" in document else None,
         "redriveCount": document["redriveCount"],
-        "stateMachineVersionArn": None,
-        "stateMachineAliasArn": None,
+        "stateMachineVersionArn": document.get("stateMachineVersionArn"),
+        "stateMachineAliasArn": document.get("stateMachineAliasArn"),
         "redriveStatusReason": None,
         **redrive_status(document),
     }

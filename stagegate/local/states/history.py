@@ -1,6 +1,5 @@
 """The execution history, as GetExecutionHistory gives it."""
 
-from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -20,11 +19,15 @@ def as_api_event(event: Event, *, include_execution_data: bool) -> dict[str, Any
         "previousEventId": event.previous_id,
     }
     if event.details is not None:
-        described[_details_name(event.type)] = _details(event.details, include_execution_data)
+        described[_details_name(event.type)] = details_of(
+            event, include_execution_data=include_execution_data
+        )
     return described
 
 
-def _details(details: dict[str, Json], include_execution_data: bool) -> dict[str, Json]:
+def details_of(event: Event, *, include_execution_data: bool) -> dict[str, Json]:
+    """What the event has of its own; without its data where that is not wanted."""
+    details = event.details or {}
     if not include_execution_data:
         return {name: value for name, value in details.items() if name not in (*_DATA, "parameters")}
     return details | {_DATA[name]: _NOT_TRUNCATED for name in details if name in _DATA}
@@ -35,7 +38,3 @@ def _details_name(event_type: str) -> str:
         if event_type.endswith(end):
             return f"{end[:1].lower()}{end[1:]}EventDetails"
     return f"{event_type[:1].lower()}{event_type[1:]}EventDetails"
-
-
-def as_api_events(events: Iterable[Event], *, include_execution_data: bool) -> list[dict[str, Any]]:
-    return [as_api_event(event, include_execution_data=include_execution_data) for event in events]

@@ -250,6 +250,12 @@ class Resource:
     job: Job | None = None
     is_sdk: bool = False
     is_function: bool = False
+    is_activity: bool = False
+
+    @property
+    def takes_anything(self) -> bool:
+        """Whether there is no API that the parameters must suit."""
+        return self.is_function or self.is_activity
 
     @property
     def event_type(self) -> dict[str, Json]:
@@ -260,7 +266,7 @@ class Resource:
     @property
     def has_token(self) -> bool:
         """Whether there is a task token; a job's can be used too, to end the task before the job does."""
-        return self.pattern != REQUEST_RESPONSE
+        return self.is_activity or self.pattern != REQUEST_RESPONSE
 
     @property
     def is_sync(self) -> bool:
@@ -277,7 +283,14 @@ def parse_resource(arn: str) -> Resource:
             arn=arn, service="lambda", botocore="lambda", operation="Invoke", api="invoke", is_function=True
         )
     if len(parts) == 7 and parts[:3] == ["arn", "aws", "states"] and parts[5] == "activity":
-        raise UnknownResource("Activities are not supported here")
+        return Resource(
+            arn=arn,
+            service="activity",
+            botocore="stepfunctions",
+            operation="GetActivityTask",
+            api="activity",
+            is_activity=True,
+        )
     raise UnknownResource(f"The resource '{arn}' is not an ARN of an integration")
 
 

@@ -59,6 +59,8 @@ class Journal:
         self.stream = stream
         self.last_id = 0
         self.is_closed = False
+        self.listen: Callable[[Event], None] | None = None
+        """Called with each event when it happens, not when it is read again."""
         self._unwritten: list[dict[str, Any]] = []
         self._replay: dict[str, deque[dict[str, Any]]] = {}
 
@@ -94,6 +96,8 @@ class Journal:
         )
         entry = {"s": scope, "i": event.id, "p": previous_id, "t": type, "w": event.timestamp}
         self.write(entry if details is None else {**entry, "d": details})
+        if self.listen is not None:
+            self.listen(event)
         return event
 
     def write(self, entry: dict[str, Any]) -> None:
@@ -210,5 +214,18 @@ def entries(store: Store, stream: str) -> Iterator[dict[str, Any]]:
         yield from batch["e"]
 
 
-def events(store: Store, stream: str) -> Iterator[Event]:
-    return (Event.from_entry(entry) for entry in entries(store, stream) if "i" in entry)
+def numbered_events(
+    store: Store, stream: str, *, reverse: bool, beyond: int | None
+) -> Iterator[tuple[int, Event]]:
+    """The events with their places, which stay as they are; only those beyond the place `beyond`.
+
+    A place is the number of the batch in the store, and where in the batch the event is.
+    """
+    batch, within = (0, -1) if beyond is None else divmod(beyond, MAXIMUM_EVENTS)
+    for number, entry in store.read_from(stream, at=None if beyond is None else batch, descending=reverse):
+        listed = list(enumerate(entry["e"]))
+        for position, event in reversed(listed) if reverse else listed:
+            if number == batch and (position >= within if reverse else position <= within):
+                continue
+            if "i" in event:
+                yield number * MAXIMUM_EVENTS + position, Event.from_entry(event)

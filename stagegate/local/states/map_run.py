@@ -17,6 +17,7 @@ from stagegate.local.states.definition import Map
 from stagegate.local.states.errors import DATA_LIMIT_EXCEEDED, StateFailed
 from stagegate.local.states.item_batcher import Batch
 from stagegate.local.states.jsontext import to_text
+from stagegate.local.states.records import EXECUTION
 from stagegate.local.states.strand import MAXIMUM_DATA
 from stagegate.local.store import Store
 
@@ -80,7 +81,7 @@ def child_of(store: Store, run: dict[str, Any], index: int) -> dict[str, Any] | 
     """The child execution of an item, or of a batch; the latest one. None when none has started."""
     generations = range(run["redriveCount"], 0, -1) if run["executionType"] == "EXPRESS" else ()
     for generation in (*generations, 0):
-        if (child := store.get(executions.EXECUTION, child_arn(run, index, generation))) is not None:
+        if (child := store.get(EXECUTION, child_arn(run, index, generation))) is not None:
             return child
     return None
 

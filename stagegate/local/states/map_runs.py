@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any, cast
 
 from stagegate.local.service import AWSError, Json
-from stagegate.local.states.execution import EXECUTION, Engine
+from stagegate.local.states.execution import Engine
 from stagegate.local.states.jsontext import from_text, to_text
 from stagegate.local.states.map_run import (
     MAP_RUN,
@@ -15,6 +15,7 @@ from stagegate.local.states.map_run import (
     child_of,
     label_of,
 )
+from stagegate.local.states.records import EXECUTION
 from stagegate.local.states.requests import check_arn, page
 from stagegate.local.store import Store
 

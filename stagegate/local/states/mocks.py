@@ -62,7 +62,7 @@ def _check_outputs(state: Map | Parallel, result: Json) -> None:
 
 def _check_task(resource: Resource, result: Json, *, is_strict: bool) -> None:
     """The result of a call, or of the description of a job that `.sync` waits for."""
-    if resource.is_function or resource.pattern == TASK_TOKEN:
+    if resource.takes_anything or resource.pattern == TASK_TOKEN:
         return
     job = resource.job if resource.is_sync else None
     operation = job.describe if job is not None else resource.operation

@@ -3,17 +3,19 @@
 import base64
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
-from stagegate.local.service import AWSError, Json
+from stagegate.local.service import AWSError
 from stagegate.local.states.json_problems import json_problem as json_problem
 from stagegate.local.states.validation import diagnose
 
 _MAXIMUM_INPUT = 262_144
 _MAXIMUM_DEFINITION = 1_048_576
 _NAME = re.compile(r"[^\s<>{}\[\]?*\"#%\\^|~`$&,;:/\x00-\x1f\x7f-\x9f]{1,80}")
+
+_PAGE = 100
 
 Item = TypeVar("Item")
 
@@ -51,23 +53,32 @@ def check_input(text: str) -> None:
         ) from error
 
 
-def refuse(**members: Json) -> None:
-    for name, value in members.items():
-        if value:
-            raise AWSError("ValidationException", f"The member '{name}' is not supported here")
-
-
 def page(name: str, items: Sequence[Item], size: int, token: str | None) -> dict[str, Any]:
     """A page of `items`; the token says where the next one begins."""
+    after = begin_page(token)
+    places = enumerate(items) if after is None else enumerate(items[after + 1 :], start=after + 1)
+    listed, next_token = end_page(places, size)
+    return {name: listed, **next_token}
+
+
+def begin_page(token: str | None) -> int | None:
+    """Where the page before ended, by the token that it gave; None for the first page."""
     try:
-        begin_at = int(base64.b64decode(token)) if token else 0
+        return int(base64.b64decode(token, validate=True)) if token else None
     except ValueError:
         raise AWSError("InvalidToken", "Invalid Token: 'Invalid token'") from None
-    end = begin_at + (size or 100)
-    listed: dict[str, Any] = {name: list(items[begin_at:end])}
-    if end < len(items):
-        listed["nextToken"] = base64.b64encode(str(end).encode()).decode()
-    return listed
+
+
+def end_page(items: Iterable[tuple[int, Item]], size: int) -> tuple[list[Item], dict[str, str]]:
+    """So many items, each given with its place, and the `nextToken` where there are more."""
+    listed: list[Item] = []
+    last = 0
+    for place, item in items:
+        if len(listed) == (size or _PAGE):
+            return listed, {"nextToken": base64.b64encode(str(last).encode()).decode()}
+        listed.append(item)
+        last = place
+    return listed, {}
 
 
 def now() -> datetime:

@@ -174,6 +174,7 @@ class Trial:
     """What a state that is tested takes for its execution. Nothing is stored."""
 
     is_stopping = False
+    is_deleted = False
     document = {"redriveCount": 0}  # noqa: RUF012 (never changed)
 
     def __init__(self, engine: Engine, state: State, *, input: Json, role_arn: str | None) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 
 from stagegate.local import apis
 from stagegate.local.service import AWSError, Json
+from stagegate.local.states.activity_tasks import ScheduledTask
 from stagegate.local.states.conversion import (
     as_state_failed,
     check_parameters,
@@ -25,6 +26,7 @@ from stagegate.local.states.definition import Task
 from stagegate.local.states.errors import (
     DATA_LIMIT_EXCEEDED,
     QUERY_EVALUATION_ERROR,
+    RUNTIME,
     TASK_FAILED,
     TIMEOUT,
     EvaluationFailed,
@@ -32,9 +34,13 @@ from stagegate.local.states.errors import (
 )
 from stagegate.local.states.integrations import SYNC_2
 from stagegate.local.states.jsontext import from_text, to_text
+from stagegate.local.states.records import ACTIVITY
 from stagegate.local.states.strand import MAXIMUM_DATA, Outcome, Visit, too_large
 from stagegate.local.states.templates import Setting
 from stagegate.local.states.tokens import issue_token
+
+_PREFIXES = {"lambda": "LambdaFunction", "activity": "Activity"}
+"""Of the events of functions by their own ARN, and of activities."""
 
 
 async def perform_task(visit: Visit, state: Task) -> Outcome:
@@ -91,8 +97,8 @@ class Attempt:
         self.engine = visit.strand.execution.engine
         self.timeout = timeout
         self.heartbeat = heartbeat
-        self.prefix = "LambdaFunction" if self.resource.is_function else "Task"
-        self.common = {} if self.resource.is_function else self.resource.event_type
+        self.prefix = _PREFIXES.get(self.resource.service if self.resource.takes_anything else "", "Task")
+        self.common = {} if self.resource.takes_anything else self.resource.event_type
         self.deadline: float | None = None
         self.job_identity: dict[str, Any] | None = None
         self.is_in_doubt = False
@@ -118,6 +124,9 @@ class Attempt:
         return result
 
     async def _work(self, parameters: Json) -> Json:
+        if self.resource.is_activity:
+            self._check_activity()
+            return await self._step("Succeeded", lambda: self._worker_answer(parameters))
         if not self.resource.has_token:
             return await self._step("Succeeded", lambda: self._call(parameters))
         submitted = await self._step("Submitted", lambda: self._call(parameters))
@@ -127,21 +136,51 @@ class Attempt:
     def _schedule(self, parameters: Json, credentials: Json) -> float:
         limits: dict[str, Json] = {"timeoutInSeconds": self.timeout, "heartbeatInSeconds": self.heartbeat}
         limits = {name: seconds for name, seconds in limits.items() if seconds is not None}
-        if self.resource.is_function:
+        if self.resource.takes_anything:
             details = {"input": to_text(parameters), "resource": self.resource.arn, **limits}
         else:
             region = self.engine.runtime.region
             details = {**self.common, "parameters": to_text(parameters), "region": region, **limits}
         if credentials is not None:
             details["taskCredentials"] = {"roleArn": credentials["RoleArn"]}
-        self.scope.event(f"{self.prefix}Scheduled", details)
+        scheduled = self.scope.event(f"{self.prefix}Scheduled", details)
+        if self.resource.is_activity:
+            return scheduled.timestamp
         was_replaying = self.scope.is_replaying
         started = self.scope.event(f"{self.prefix}Started", self.common or None)
         self.is_in_doubt = was_replaying and not self.scope.is_replaying
         return started.timestamp
 
+    def _check_activity(self) -> None:
+        is_known = self.engine.runtime.store.get(ACTIVITY, self.resource.arn) is not None
+        is_new = not self.scope.is_replaying and not self.engine.tokens.is_taken(str(self.visit.token))
+        if self.scope.next_type() == "ActivityScheduleFailed" or (is_new and not is_known):
+            cause = f"The activity '{self.resource.arn}' does not exist."
+            self.scope.event("ActivityScheduleFailed", {"error": RUNTIME, "cause": cause})
+            raise StateFailed(RUNTIME, cause)
+
+    async def _worker_answer(self, parameters: Json) -> Json:
+        """An activity's task: wait for a worker to fetch it, then for its answer."""
+        token, tokens, activities = str(self.visit.token), self.engine.tokens, self.engine.activities
+        if not tokens.is_taken(token):
+            task = ScheduledTask(activity_arn=self.resource.arn, token=token, input=to_text(parameters))
+            activities.schedule(task)
+            try:
+                await task.taken.wait()
+            finally:
+                activities.withdraw(task)
+        worker = tokens.worker(token)
+        self.scope.event("ActivityStarted", None if worker is None else {"workerName": worker})
+        return await self._token_answer(parameters, None)
+
+    async def _answered_by_worker(self) -> Json:
+        return await self._token_answer(None, None)
+
     async def _step(self, event: str, work: Callable[[], Awaitable[Json]]) -> Json:
         """Do `work` and record what it comes to; after a restart find what it came to."""
+        if self.scope.next_type() == "ActivityStarted":
+            self.scope.event("ActivityStarted")
+            work = self._answered_by_worker
         if self.scope.is_replaying:
             return self._replayed()
         try:

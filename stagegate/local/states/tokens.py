@@ -52,6 +52,18 @@ class Tokens:
         if token is not None:
             self._waiting[token] = event
 
+    def take(self, token: str, worker: str | None) -> None:
+        """A worker has fetched the task of an activity; from now on its heartbeats count."""
+        self._update(token, {**self._document(token), "worker": worker, "beat_at": time.time()})
+
+    def is_taken(self, token: str) -> bool:
+        return "worker" in (self._store.get(_KIND, token) or {})
+
+    def worker(self, token: str) -> str | None:
+        """The name of the worker that has fetched the task."""
+        worker: str | None = (self._store.get(_KIND, token) or {}).get("worker")
+        return worker
+
     def answer(self, token: str | None) -> dict[str, Json] | None:
         document = self._store.get(_KIND, token) if token else None
         return None if document is None else document.get("answer")

@@ -84,7 +84,7 @@ class Machines:
         return str(self.api.start_execution(stateMachineArn=arn, input=text, name=name)["executionArn"])
 
     async def end(self, execution_arn: str) -> Ended:
-        if running := self.api.engine.running.get(execution_arn):
+        if running := self.api.engine.find_running(execution_arn):
             assert running.task is not None
             await asyncio.wait([running.task], timeout=20)
             await self.store.committed()

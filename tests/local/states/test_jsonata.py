@@ -71,7 +71,6 @@ async def test_an_output_is_made_of_expressions(machines: Machines, output: Any,
             "returned nothing (undefined).",
         ),
         ("{% $nothing %}", "Output", "returned nothing (undefined)."),
-        ("{% $states.result %}", "Output", "returned nothing (undefined)."),
         ("{% function($x) { $x } %}", "Output", "returned an unsupported result type."),
         (
             "{% $states.input.id + 'a' %}",

@@ -274,7 +274,6 @@ async def test_a_running_execution_keeps_its_definition(machines: Machines, tmp_
     machines.api.update_state_machine(
         stateMachineArn=machine, definition=json.dumps(only({"Type": "Succeed"}))
     )
-    machines.api.delete_state_machine(stateMachineArn=machine)
     machines.store.commit()
 
     again = await machines.killed(tmp_path / "again")

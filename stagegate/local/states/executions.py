@@ -1,0 +1,283 @@
+"""Executions and task tokens, as operations; `execution.py` runs them."""
+
+import asyncio
+import json
+import uuid
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from stagegate.local.service import AWSError
+from stagegate.local.states import journal
+from stagegate.local.states.execution import Engine, begin, redrive, redrive_status, stream_of
+from stagegate.local.states.history import as_api_event
+from stagegate.local.states.map_runs import MapRuns
+from stagegate.local.states.records import EXECUTION, MACHINE
+from stagegate.local.states.requests import (
+    begin_page,
+    check_arn,
+    check_input,
+    check_name,
+    end_page,
+    json_problem,
+    now,
+)
+from stagegate.local.states.versions import Target, machine_arn, resolve
+from stagegate.local.store import Store
+
+_NAME_IS_KEPT = timedelta(days=90)
+_DESCRIBED = (
+    *("executionArn", "stateMachineArn", "name", "status", "startDate", "redriveCount", "stopDate"),
+    *("input", "output", "error", "cause", "redriveDate", "mapRunArn", "traceHeader"),
+    *("stateMachineVersionArn", "stateMachineAliasArn"),
+)
+_LISTED = (
+    *("executionArn", "stateMachineArn", "name", "status", "startDate", "stopDate", "redriveCount"),
+    *("redriveDate", "mapRunArn", "itemCount", "stateMachineVersionArn", "stateMachineAliasArn"),
+)
+_DATA = ("input", "output", "error", "cause")
+
+
+class Executions(MapRuns):
+    """Start, describe, list, stop and redrive executions; answer for tasks by their tokens."""
+
+    store: Store
+    engine: Engine
+
+    def start_execution(
+        self,
+        *,
+        stateMachineArn: str,
+        name: str | None = None,
+        input: str = "{}",
+        traceHeader: str | None = None,
+        clientToken: str | None = None,
+    ) -> dict[str, Any]:
+        """Idempotent while an execution of this name and input runs. An Express one always starts."""
+        target = self._startable(stateMachineArn)
+        name = name or str(uuid.uuid4())
+        check_name(name)
+        check_input(input)
+        machine = target.machine["stateMachineArn"]
+        if target.machine["type"] == "EXPRESS":
+            arn = f"{machine.replace(':stateMachine:', ':express:')}:{name}:{uuid.uuid4()}"
+            document = _new_execution(arn, name, target, input, traceHeader)
+            begin(self.engine, document)
+            return {"executionArn": arn, "startDate": document["startDate"]}
+        arn = f"{machine.replace(':stateMachine:', ':execution:')}:{name}"
+        if (existing := self.store.get(EXECUTION, arn)) is not None and not _is_forgotten(existing):
+            is_same = existing["status"] == "RUNNING" and json.loads(existing["input"]) == json.loads(input)
+            if not is_same:
+                raise AWSError("ExecutionAlreadyExists", f"Execution Already Exists: '{arn}'")
+            return {"executionArn": arn, "startDate": existing["startDate"]}
+        if existing is not None:
+            self.store.delete(EXECUTION, arn)
+            self.store.delete_stream(stream_of(arn))
+        document = _new_execution(arn, name, target, input, traceHeader)
+        begin(self.engine, document)
+        return {"executionArn": arn, "startDate": document["startDate"]}
+
+    async def start_sync_execution(
+        self,
+        *,
+        stateMachineArn: str,
+        name: str | None = None,
+        input: str = "{}",
+        traceHeader: str | None = None,
+        includedData: str = "ALL_DATA",
+    ) -> dict[str, Any]:
+        """Run an Express workflow to its end, and give what it comes to."""
+        target = self._startable(stateMachineArn)
+        if target.machine["type"] != "EXPRESS":
+            raise _unsupported()
+        name = name or str(uuid.uuid4())
+        check_name(name)
+        check_input(input)
+        express = target.machine["stateMachineArn"].replace(":stateMachine:", ":express:")
+        arn = f"{express}:{name}:{uuid.uuid4()}"
+        begin(self.engine, _new_execution(arn, name, target, input, traceHeader) | {"isSynchronous": True})
+        execution = self.engine.running[arn]
+        assert execution.task is not None
+        await asyncio.wait([execution.task])
+        ended = execution.document
+        members = (
+            "executionArn",
+            "stateMachineArn",
+            "name",
+            "startDate",
+            "stopDate",
+            "status",
+            "traceHeader",
+        )
+        described = {member: ended[member] for member in (*members, *_DATA) if member in ended}
+        milliseconds = round((ended["stopDate"] - ended["startDate"]).total_seconds() * 1000)
+        billing = {"billedMemoryUsedInMB": 64, "billedDurationInMilliseconds": -(-milliseconds // 100) * 100}
+        return {**_with_details(described, includedData), "billingDetails": billing}
+
+    def describe_execution(self, *, executionArn: str, includedData: str = "ALL_DATA") -> dict[str, Any]:
+        execution = self._execution(executionArn)
+        described = {member: execution[member] for member in _DESCRIBED if member in execution}
+        return {**_with_details(described, includedData), **redrive_status(execution)}
+
+    def list_executions(
+        self,
+        *,
+        stateMachineArn: str | None = None,
+        statusFilter: str | None = None,
+        maxResults: int = 100,
+        nextToken: str | None = None,
+        mapRunArn: str | None = None,
+        redriveFilter: str | None = None,
+    ) -> dict[str, Any]:
+        """The latest first; of a state machine, a version or an alias, or of a Map Run."""
+        if (stateMachineArn is None) == (mapRunArn is None):
+            raise AWSError("ValidationException", "Must provide either a state machine ARN or a Map Run ARN.")
+        before = begin_page(nextToken)
+        if mapRunArn is not None:
+            children = list(enumerate(self.map_run_executions(mapRunArn)))
+            found = iter([place for place in reversed(children) if before is None or place[0] < before])
+        else:
+            found = self._of_machine(str(stateMachineArn), before)
+        matching = (
+            (at, execution)
+            for at, execution in found
+            if statusFilter in (None, execution["status"])
+            and redriveFilter in (None, "REDRIVEN" if execution["redriveCount"] else "NOT_REDRIVEN")
+        )
+        listed, token = end_page(matching, maxResults)
+        executions = [
+            {member: execution[member] for member in _LISTED if member in execution} for execution in listed
+        ]
+        return {"executions": executions, **token}
+
+    def _of_machine(self, arn: str, before: int | None) -> Iterator[tuple[int, dict[str, Any]]]:
+        target = resolve(self.store, arn)
+        if target.machine["type"] == "EXPRESS":
+            raise _unsupported()
+        prefix = machine_arn(arn).replace(":stateMachine:", ":execution:") + ":"
+        qualified = arn != machine_arn(arn)
+        member = "stateMachineAliasArn" if target.alias_arn else "stateMachineVersionArn"
+        for at, execution in self.store.newest(EXECUTION, prefix=prefix, before=before):
+            if not qualified or execution.get(member) == arn:
+                yield at, execution
+
+    def stop_execution(
+        self, *, executionArn: str, error: str | None = None, cause: str | None = None
+    ) -> dict[str, Any]:
+        """Stopping what has ended is no error."""
+        execution = self._execution(executionArn)
+        if running := self.engine.find_running(executionArn):
+            running.stop(error, cause)
+            execution = running.document
+        return {"stopDate": execution["stopDate"]}
+
+    def redrive_execution(self, *, executionArn: str, clientToken: str | None = None) -> dict[str, Any]:
+        """Idempotent for the same client token, as long as the execution runs."""
+        execution = self._execution(executionArn)
+        if clientToken is not None and execution.get("redriveToken") == clientToken:
+            return {"redriveDate": execution["redriveDate"]}
+        status = redrive_status(execution)
+        if status["redriveStatus"] != "REDRIVABLE":
+            reason = status.get("redriveStatusReason", "The execution is redriven with its Map Run")
+            raise AWSError("ExecutionNotRedrivable", str(reason))
+        redrive(self.engine, execution | ({"redriveToken": clientToken} if clientToken else {}))
+        return {"redriveDate": self._execution(executionArn)["redriveDate"]}
+
+    def get_execution_history(
+        self,
+        *,
+        executionArn: str,
+        maxResults: int = 100,
+        reverseOrder: bool = False,
+        nextToken: str | None = None,
+        includeExecutionData: bool = True,
+    ) -> dict[str, Any]:
+        """A token keeps its place while the execution goes on."""
+        self._execution(executionArn)
+        if running := self.engine.running.get(executionArn):
+            running.journal.flush()
+        events = journal.numbered_events(
+            self.store, stream_of(executionArn), reverse=reverseOrder, beyond=begin_page(nextToken)
+        )
+        listed, token = end_page(events, maxResults)
+        described = [as_api_event(event, include_execution_data=includeExecutionData) for event in listed]
+        return {"events": described, **token}
+
+    def send_task_success(self, *, taskToken: str, output: str) -> dict[str, Any]:
+        try:
+            json.loads(output)
+        except ValueError as error:
+            raise AWSError("InvalidOutput", f"Invalid Output: '{json_problem(output, error)}'") from error
+        self.engine.tokens.succeed(taskToken, output)
+        return {}
+
+    def send_task_failure(
+        self, *, taskToken: str, error: str | None = None, cause: str | None = None
+    ) -> dict[str, Any]:
+        self.engine.tokens.fail(taskToken, error, cause)
+        return {}
+
+    def send_task_heartbeat(self, *, taskToken: str) -> dict[str, Any]:
+        self.engine.tokens.beat(taskToken)
+        return {}
+
+    def _startable(self, arn: str) -> Target:
+        target = resolve(self.store, arn)
+        if target.machine.get("status") == "DELETING":
+            raise AWSError("StateMachineDeleting", f"State Machine Deleting: '{arn}'")
+        return target
+
+    def _execution(self, arn: str) -> dict[str, Any]:
+        check_arn(arn, "states")
+        if ":express:" in arn and self.store.get(MACHINE, _express_machine(arn)) is not None:
+            raise AWSError("InvalidArn", "Invalid Arn: 'Resource type not valid in this context: express'")
+        if (execution := self.store.get(EXECUTION, arn)) is None:
+            raise AWSError("ExecutionDoesNotExist", f"Execution Does Not Exist: '{arn}'")
+        return execution
+
+
+def _express_machine(execution_arn: str) -> str:
+    return machine_arn(execution_arn).replace(":express:", ":stateMachine:")
+
+
+def _new_execution(
+    arn: str, name: str, target: Target, input: str, trace_header: str | None
+) -> dict[str, Any]:
+    given = {
+        "stateMachineVersionArn": target.version_arn,
+        "stateMachineAliasArn": target.alias_arn,
+        "traceHeader": trace_header,
+    }
+    return {
+        "executionArn": arn,
+        "stateMachineArn": target.machine["stateMachineArn"],
+        "name": name,
+        "status": "RUNNING",
+        "startDate": now(),
+        "input": input,
+        "roleArn": target.machine["roleArn"],
+        "revision": target.revision_id,
+        "redriveCount": 0,
+        **{member: value for member, value in given.items() if value is not None},
+    }
+
+
+def _is_forgotten(execution: dict[str, Any]) -> bool:
+    """A name is free again when 90 days have passed since its execution ended."""
+    stopped = execution.get("stopDate")
+    return stopped is not None and datetime.now(UTC) - stopped > _NAME_IS_KEPT
+
+
+def _with_details(described: dict[str, Any], included: str) -> dict[str, Any]:
+    if included == "METADATA_ONLY":
+        return {member: value for member, value in described.items() if member not in _DATA}
+    details = {
+        f"{member}Details": {"included": True} for member in ("input", "output") if member in described
+    }
+    return described | details
+
+
+def _unsupported() -> AWSError:
+    return AWSError(
+        "StateMachineTypeNotSupported", "This operation is not supported by this type of state machine"
+    )

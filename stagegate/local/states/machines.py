@@ -1,0 +1,255 @@
+"""State machines, as operations. `versions.py` has their versions and aliases."""
+
+import re
+import uuid
+from typing import Any
+
+from stagegate.local.service import AWSError, Json, Runtime
+from stagegate.local.states.execution import Engine
+from stagegate.local.states.map_runs import of_processor
+from stagegate.local.states.records import ALIAS, EXECUTION, MACHINE, REVISION, RUNNING, VERSION
+from stagegate.local.states.requests import check_arn, check_definition, check_name, now, page
+from stagegate.local.states.tags import Tags
+from stagegate.local.states.validation import report
+from stagegate.local.states.versions import Versions, resolve
+from stagegate.local.store import Store
+
+_SETTINGS = (
+    "definition",
+    "roleArn",
+    "loggingConfiguration",
+    "tracingConfiguration",
+    "encryptionConfiguration",
+)
+_LOG_GROUP = re.compile(r"arn:aws[\w-]*:logs:[\w-]+:\d{12}:log-group:[^:*]+:\*")
+
+
+class StateMachines(Versions, Tags):
+    """Create, update, describe, list, delete and validate state machines."""
+
+    runtime: Runtime
+    store: Store
+    engine: Engine
+
+    def create_state_machine(
+        self,
+        *,
+        name: str,
+        definition: str,
+        roleArn: str,
+        type: str = "STANDARD",
+        loggingConfiguration: dict[str, Any] | None = None,
+        tracingConfiguration: dict[str, Any] | None = None,
+        tags: list[dict[str, str]] | None = None,
+        publish: bool = False,
+        encryptionConfiguration: dict[str, Any] | None = None,
+        versionDescription: str | None = None,
+    ) -> dict[str, Any]:
+        """Idempotent for the same name, definition and settings."""
+        check_name(name)
+        check_arn(roleArn, "iam")
+        _check_version_description(publish, versionDescription)
+        arn = self.runtime.arn("states", f"stateMachine:{name}")
+        settings = {
+            "type": type,
+            "roleArn": roleArn,
+            "loggingConfiguration": _logging(loggingConfiguration),
+            "tracingConfiguration": tracingConfiguration or {"enabled": False},
+            "encryptionConfiguration": encryptionConfiguration or {"type": "AWS_OWNED_KEY"},
+        }
+        check_definition(definition, type)
+        if (machine := self.store.get(MACHINE, arn)) is not None:
+            self._check_not_deleting(machine)
+            same = {**settings, "definition": definition}
+            if any(machine[member] != value for member, value in same.items()):
+                raise AWSError("StateMachineAlreadyExists", f"State Machine Already Exists: '{arn}'")
+        else:
+            machine = {
+                "stateMachineArn": arn,
+                "name": name,
+                "definition": definition,
+                "creationDate": now(),
+                "versions": 0,
+                **settings,
+            }
+            self._put_revision(machine)
+            if tags:
+                self.tag_resource(resourceArn=arn, tags=tags)
+        created = {"stateMachineArn": arn, "creationDate": machine["creationDate"]}
+        if publish:
+            created["stateMachineVersionArn"] = self.publish(machine, versionDescription)[
+                "stateMachineVersionArn"
+            ]
+        return created
+
+    def update_state_machine(
+        self,
+        *,
+        stateMachineArn: str,
+        definition: str | None = None,
+        roleArn: str | None = None,
+        loggingConfiguration: dict[str, Any] | None = None,
+        tracingConfiguration: dict[str, Any] | None = None,
+        publish: bool = False,
+        versionDescription: str | None = None,
+        encryptionConfiguration: dict[str, Any] | None = None,
+    ) -> dict[str, Any]:
+        """Executions that run go on with the definition that they started with."""
+        given = {
+            "definition": definition,
+            "roleArn": roleArn,
+            "loggingConfiguration": loggingConfiguration,
+            "tracingConfiguration": tracingConfiguration,
+            "encryptionConfiguration": encryptionConfiguration,
+        }
+        changes = {member: value for member, value in given.items() if value is not None}
+        if not changes:
+            raise AWSError(
+                "MissingRequiredParameter",
+                "Either the definition, the role ARN, the LoggingConfiguration, or the TracingConfiguration "
+                "must be specified",
+            )
+        machine = self.machine(stateMachineArn)
+        self._check_not_deleting(machine)
+        _check_version_description(publish, versionDescription)
+        if definition is not None:
+            check_definition(definition, machine["type"])
+        if roleArn is not None:
+            check_arn(roleArn, "iam")
+        if loggingConfiguration is not None:
+            changes["loggingConfiguration"] = _logging(loggingConfiguration)
+        machine = {**machine, **changes, "updateDate": now()}
+        self._put_revision(machine)
+        updated = {"updateDate": machine["updateDate"], "revisionId": machine["revisionId"]}
+        if publish:
+            updated["stateMachineVersionArn"] = self.publish(machine, versionDescription)[
+                "stateMachineVersionArn"
+            ]
+        return updated
+
+    def _put_revision(self, machine: dict[str, Any]) -> None:
+        """Keep what the machine is now, for the executions that start with it."""
+        machine["revisionId"] = str(uuid.uuid4())
+        self.store.put(MACHINE, machine["stateMachineArn"], machine)
+        members = (*_SETTINGS, "name", "type", "revisionId", "stateMachineArn")
+        revision = {member: machine[member] for member in members}
+        revision["updateDate"] = machine.get("updateDate", machine["creationDate"])
+        revision["isUpdated"] = "updateDate" in machine
+        self.store.put(REVISION, machine["revisionId"], revision)
+
+    def describe_state_machine(
+        self, *, stateMachineArn: str, includedData: str = "ALL_DATA"
+    ) -> dict[str, Any]:
+        """Of a version's ARN what the version has; an alias has no description of its own here."""
+        target = resolve(self.store, stateMachineArn)
+        machine, revision = target.machine, self.store.get(REVISION, target.revision_id)
+        assert revision is not None
+        described = {
+            "stateMachineArn": target.version_arn or machine["stateMachineArn"],
+            "name": machine["name"],
+            "status": machine.get("status", "ACTIVE"),
+            "type": machine["type"],
+            "creationDate": target.creation_date,
+            **{member: revision[member] for member in _SETTINGS},
+        }
+        if revision["isUpdated"]:
+            described["revisionId"] = revision["revisionId"]
+        if target.description is not None:
+            described["description"] = target.description
+        if includedData == "METADATA_ONLY":
+            del described["definition"]
+        return described
+
+    def describe_state_machine_for_execution(
+        self, *, executionArn: str, includedData: str = "ALL_DATA"
+    ) -> dict[str, Any]:
+        """The state machine as it was when the execution started."""
+        check_arn(executionArn, "states")
+        if (execution := self.store.get(EXECUTION, executionArn)) is None:
+            raise AWSError("ExecutionDoesNotExist", f"Execution Does Not Exist: '{executionArn}'")
+        revision = self.store.get(REVISION, execution["revision"])
+        assert revision is not None
+        members = (*_SETTINGS, "name", "stateMachineArn", "updateDate")
+        described = {member: revision[member] for member in members}
+        if revision["isUpdated"]:
+            described["revisionId"] = revision["revisionId"]
+        if "processorOf" in execution:
+            described = of_processor(described, execution)
+        if includedData == "METADATA_ONLY":
+            del described["definition"]
+        return described
+
+    def delete_state_machine(self, *, stateMachineArn: str) -> dict[str, Any]:
+        """With its versions and aliases. Executions that run end with their next transition, as on AWS.
+
+        Deleting what is not there is no error.
+        """
+        check_arn(stateMachineArn, "states")
+        if (machine := self.store.get(MACHINE, stateMachineArn)) is None:
+            return {}
+        for kind in (VERSION, ALIAS):
+            for document in self.store.list(kind, prefix=f"{stateMachineArn}:"):
+                self.store.delete(kind, document["arn"])
+        if any(execution["machine"] == stateMachineArn for execution in self.store.list(RUNNING)):
+            self.store.put(MACHINE, stateMachineArn, {**machine, "status": "DELETING"})
+            self.engine.deleting.add(stateMachineArn)
+        else:
+            self.store.delete(MACHINE, stateMachineArn)
+        self.forget_tags(stateMachineArn)
+        return {}
+
+    def list_state_machines(self, *, maxResults: int = 100, nextToken: str | None = None) -> dict[str, Any]:
+        """By their names."""
+        machines = sorted(self.store.list(MACHINE), key=lambda machine: str(machine["name"]))
+        members = ("stateMachineArn", "name", "type", "creationDate")
+        listed = [{member: machine[member] for member in members} for machine in machines]
+        return page("stateMachines", listed, maxResults, nextToken)
+
+    def validate_state_machine_definition(
+        self,
+        *,
+        definition: str,
+        type: str = "STANDARD",
+        severity: str = "ERROR",
+        maxResults: int = 100,
+    ) -> dict[str, Any]:
+        found = report(definition, is_express=type == "EXPRESS", severity=severity)
+        listed = found[: maxResults or 100]
+        return {
+            "result": "FAIL" if any(diagnostic.severity == "ERROR" for diagnostic in found) else "OK",
+            "diagnostics": [diagnostic.as_members() for diagnostic in listed],
+            "truncated": len(listed) < len(found),
+        }
+
+    def machine(self, arn: str) -> dict[str, Any]:
+        check_arn(arn, "states")
+        if (machine := self.store.get(MACHINE, arn)) is None:
+            raise AWSError("StateMachineDoesNotExist", f"State Machine Does Not Exist: '{arn}'")
+        return machine
+
+    def _check_not_deleting(self, machine: dict[str, Any]) -> None:
+        if machine.get("status") == "DELETING":
+            raise AWSError("StateMachineDeleting", f"State Machine Deleting: '{machine['stateMachineArn']}'")
+
+
+def _check_version_description(publish: bool, description: str | None) -> None:
+    if description is not None and not publish:
+        raise AWSError(
+            "ValidationException",
+            "Version description can only be set when publish is true",
+        )
+
+
+def _logging(configuration: dict[str, Any] | None) -> dict[str, Json]:
+    """A logging configuration with its defaults. Raises InvalidLoggingConfiguration."""
+    given = {"level": "OFF", "includeExecutionData": False, **(configuration or {})}
+    destinations = given.get("destinations", [])
+    groups = [place.get("cloudWatchLogsLogGroup", {}).get("logGroupArn") for place in destinations]
+    problem = None
+    if given["level"] != "OFF" and len(destinations) != 1:
+        problem = "Must specify exactly one Log Destination."
+    elif any(group is None or not _LOG_GROUP.fullmatch(group) for group in groups):
+        problem = "Log Destination has invalid CloudWatchLogs LogGroup Arn"
+    if problem is not None:
+        raise AWSError("InvalidLoggingConfiguration", f"Invalid Logging Configuration: {problem}")
+    return given

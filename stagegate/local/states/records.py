@@ -1,0 +1,13 @@
+"""The kinds of documents in which the store keeps Step Functions' state."""
+
+MACHINE = "stepfunctions/state-machine"
+REVISION = "stepfunctions/revision"
+"""What a state machine was at some time: executions and versions refer to it."""
+VERSION = "stepfunctions/version"
+ALIAS = "stepfunctions/alias"
+ACTIVITY = "stepfunctions/activity"
+ACTIVITY_TASK = "stepfunctions/activity-task"
+"""Tasks that wait for a worker."""
+EXECUTION = "stepfunctions/execution"
+RUNNING = "stepfunctions/running"
+TAGS = "stepfunctions/tags"

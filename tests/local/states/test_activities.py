@@ -1,0 +1,186 @@
+"""Activities: workers fetch tasks and answer them, in time or not, also across a restart."""
+
+import asyncio
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from stagegate.local.service import AWSError
+from tests.local.states.conftest import Machines, only
+
+
+def activity(machines: Machines) -> str:
+    return str(machines.api.create_activity(name="work")["activityArn"])
+
+
+def task(arn: str, **fields: Any) -> dict[str, Any]:
+    return only({"Type": "Task", "Resource": arn, **fields})
+
+
+async def test_a_worker_fetches_a_task_and_answers_it(machines: Machines) -> None:
+    arn = activity(machines)
+    execution = machines.start(task(arn, TimeoutSeconds=60, HeartbeatSeconds=30), {"n": 1})
+
+    fetched = await machines.api.get_activity_task(activityArn=arn, workerName="ann")
+    machines.api.send_task_heartbeat(taskToken=fetched["taskToken"])
+    machines.api.send_task_success(taskToken=fetched["taskToken"], output='"done"')
+    ended = await machines.end(execution)
+
+    assert json.loads(fetched["input"]) == {"n": 1}
+    assert ended.output == "done"
+    assert ended.links[2:6] == [
+        (3, 2, "ActivityScheduled"),
+        (4, 3, "ActivityStarted"),
+        (5, 4, "ActivitySucceeded"),
+        (6, 5, "TaskStateExited"),
+    ]
+    assert ended.details("ActivityScheduled") == [
+        {
+            "resource": arn,
+            "input": '{"n":1}',
+            "inputDetails": {"truncated": False},
+            "timeoutInSeconds": 60,
+            "heartbeatInSeconds": 30,
+        }
+    ]
+    assert ended.details("ActivityStarted") == [{"workerName": "ann"}]
+
+
+async def test_a_worker_that_waits_gets_the_task_when_it_comes(machines: Machines) -> None:
+    arn = activity(machines)
+    waiting = asyncio.create_task(machines.api.get_activity_task(activityArn=arn))
+    await asyncio.sleep(0)
+
+    execution = machines.start(task(arn))
+    fetched = await waiting
+    machines.api.send_task_failure(taskToken=fetched["taskToken"], error="Broken", cause="it broke")
+
+    ended = await machines.end(execution)
+    assert (ended.status, ended.error, ended.cause) == ("FAILED", "Broken", "it broke")
+    assert ended.details("ActivityFailed") == [{"error": "Broken", "cause": "it broke"}]
+
+
+async def test_tasks_are_given_in_their_order_each_to_one_worker(machines: Machines) -> None:
+    arn = activity(machines)
+    definition = task(arn)
+    machine = machines.create(definition)
+    workers = [asyncio.create_task(machines.api.get_activity_task(activityArn=arn)) for _ in range(2)]
+    for number in range(3):
+        machines.api.start_execution(stateMachineArn=machine, input=str(number))
+
+    fetched = [await worker for worker in workers] + [await machines.api.get_activity_task(activityArn=arn)]
+
+    assert [task["input"] for task in fetched] == ["0", "1", "2"]
+
+
+async def test_without_a_task_the_answer_is_empty_after_a_while(machines: Machines) -> None:
+    arn = activity(machines)
+    machines.api.poll_seconds = 0.01
+
+    assert await machines.api.get_activity_task(activityArn=arn) == {}
+
+
+async def test_a_worker_that_goes_away_takes_no_task_along(machines: Machines) -> None:
+    arn = activity(machines)
+    gone = asyncio.create_task(machines.api.get_activity_task(activityArn=arn))
+    await asyncio.sleep(0)
+    gone.cancel()
+    await asyncio.wait([gone])
+
+    machines.start(task(arn), 7)
+
+    assert (await machines.api.get_activity_task(activityArn=arn))["input"] == "7"
+
+
+@pytest.mark.parametrize(
+    ("fields", "is_fetched"), [({"TimeoutSeconds": 1}, False), ({"HeartbeatSeconds": 1}, True)]
+)
+async def test_a_task_that_is_not_answered_in_time_times_out(
+    machines: Machines, fields: dict[str, Any], is_fetched: bool
+) -> None:
+    arn = activity(machines)
+    execution = machines.start(task(arn, **fields))
+    if is_fetched:
+        await machines.api.get_activity_task(activityArn=arn)
+
+    ended = await machines.end(execution)
+
+    assert (ended.status, ended.error) == ("FAILED", "States.Timeout")
+    assert ended.types[-2] == "ActivityTimedOut"
+
+
+async def test_a_task_whose_time_is_over_is_given_to_nobody(machines: Machines) -> None:
+    arn = activity(machines)
+    await machines.end(machines.start(task(arn, TimeoutSeconds=1)))
+    machines.api.poll_seconds = 0.01
+
+    assert await machines.api.get_activity_task(activityArn=arn) == {}
+
+
+async def test_an_activity_that_is_not_there_fails_the_task(machines: Machines) -> None:
+    arn = activity(machines)
+    definition = task(arn)
+    machines.api.delete_activity(activityArn=arn)
+
+    ended = await machines.run(definition)
+
+    assert (ended.error, ended.cause) == ("States.Runtime", f"The activity '{arn}' does not exist.")
+    assert ended.types[2:4] == ["ActivityScheduled", "ActivityScheduleFailed"]
+
+
+async def test_a_task_that_nobody_has_fetched_is_there_after_a_restart(
+    machines: Machines, tmp_path: Path
+) -> None:
+    arn = activity(machines)
+    execution = machines.start(task(arn), 1)
+    await machines.reaches(execution, "ActivityScheduled")
+
+    again = await machines.killed(tmp_path / "again")
+    fetched = await again.api.get_activity_task(activityArn=arn)
+    again.api.send_task_success(taskToken=fetched["taskToken"], output="2")
+
+    assert (await again.end(execution)).output == 2
+    await again.close()
+
+
+async def test_a_task_that_was_fetched_before_a_restart_is_answered_after_it(
+    machines: Machines, tmp_path: Path
+) -> None:
+    arn = activity(machines)
+    execution = machines.start(task(arn), 1)
+    fetched = await machines.api.get_activity_task(activityArn=arn, workerName="ann")
+    machines.store.commit()  # as the server does before it answers the worker
+
+    again = await machines.killed(tmp_path / "again")
+    again.api.poll_seconds = 0.01
+    assert await again.api.get_activity_task(activityArn=arn) == {}
+    again.api.send_task_success(taskToken=fetched["taskToken"], output="2")
+    ended = await again.end(execution)
+    await again.close()
+
+    assert ended.output == 2
+    assert ended.details("ActivityStarted") == [{"workerName": "ann"}]
+
+
+async def test_activities_are_created_listed_tagged_and_deleted(machines: Machines) -> None:
+    api = machines.api
+    created = api.create_activity(name="b", tags=[{"key": "team", "value": "x"}])
+    api.create_activity(name="a")
+
+    assert api.create_activity(name="b") == created
+    assert api.describe_activity(activityArn=created["activityArn"]) == {
+        **created,
+        "name": "b",
+        "encryptionConfiguration": {"type": "AWS_OWNED_KEY"},
+    }
+    assert [entry["name"] for entry in api.list_activities()["activities"]] == ["b", "a"]
+    assert api.list_tags_for_resource(resourceArn=created["activityArn"]) == {
+        "tags": [{"key": "team", "value": "x"}]
+    }
+    api.delete_activity(activityArn=created["activityArn"])
+    with pytest.raises(AWSError, match="ActivityDoesNotExist: Activity Does Not Exist: "):
+        api.describe_activity(activityArn=created["activityArn"])
+    with pytest.raises(AWSError, match="InvalidName"):
+        api.create_activity(name="a b")
