@@ -1,74 +1,20 @@
-"""The distributed Map: an execution for each item, tolerated failures, restarts and redrives."""
+"""The distributed Map: an execution for each item, batches, tolerated failures, results."""
 
-import asyncio
 import json
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from stagegate.local.service import AWSError
-from tests.local.states.conftest import Ended, Machines, only
-
-
-class Bucket:
-    """An S3 bucket with these objects."""
-
-    def __init__(self, machines: Machines, objects: dict[str, bytes] | None = None) -> None:
-        self.objects = dict(objects or {})
-        machines.operations["s3", "GetObject"] = self.get
-        machines.operations["s3", "PutObject"] = self.put
-
-    def get(self, *, Bucket: str, Key: str) -> dict[str, Any]:
-        if Key not in self.objects:
-            raise AWSError("NoSuchKey", "The specified key does not exist.", status=404)
-        return {"Body": self.objects[Key]}
-
-    def put(self, *, Bucket: str, Key: str, Body: bytes) -> dict[str, Any]:
-        self.objects[Key] = Body
-        return {"ETag": '"x"'}
-
-    def json(self, key: str) -> Any:
-        return json.loads(self.objects[key])
-
-
-def distributed(states: dict[str, dict[str, Any]], **fields: Any) -> dict[str, Any]:
-    processor = {
-        "ProcessorConfig": {"Mode": "DISTRIBUTED", "ExecutionType": "STANDARD"},
-        "StartAt": next(iter(states)),
-        "States": states,
-    }
-    return {"Type": "Map", "Label": "Items", "ItemProcessor": processor, **fields}
-
-
-PASS = {"Item": {"Type": "Pass", "End": True}}
-FAIL_ON_ODD = {
-    "Odd": {
-        "Type": "Choice",
-        "Choices": [{"Variable": "$.odd", "BooleanEquals": True, "Next": "Broken"}],
-        "Default": "Fine",
-    },
-    "Broken": {"Type": "Fail", "Error": "Odd", "Cause": "it is odd"},
-    "Fine": {"Type": "Pass", "Parameters": {"n.$": "$.n"}, "End": True},
-}
-CALL = {
-    "Call": {
-        "Type": "Task",
-        "Resource": "arn:aws:states:::sqs:sendMessage",
-        "Parameters": {"QueueUrl": "http://queue", "MessageBody.$": "States.JsonToString($)"},
-        "ResultPath": None,
-        "End": True,
-    }
-}
-
-
-def numbers(count: int) -> list[dict[str, Any]]:
-    return [{"n": n, "odd": n % 2 == 1} for n in range(count)]
-
-
-def map_run_of(machines: Machines, ended: Ended) -> dict[str, Any]:
-    (run,) = machines.api.list_map_runs(executionArn=ended.arn)["mapRuns"]
-    return dict(machines.api.describe_map_run(mapRunArn=run["mapRunArn"]))
+from tests.local.states.conftest import Machines, only
+from tests.local.states.distributed_maps import (
+    FAIL_ON_ODD,
+    PASS,
+    Bucket,
+    distributed,
+    failing_on,
+    map_run_of,
+    numbers,
+)
 
 
 async def test_each_item_is_an_execution_of_its_own(machines: Machines) -> None:
@@ -268,114 +214,6 @@ async def test_a_file_that_is_not_there_fails_the_run(machines: Machines) -> Non
     ]
 
 
-class Queue:
-    """A queue that takes so many messages, and then makes the sender wait."""
-
-    def __init__(self, machines: Machines, *, takes: int) -> None:
-        self.sent: list[Any] = []
-        self.takes = takes
-        self.is_full = asyncio.Event()
-        self.may_go_on = asyncio.Event()
-        machines.operations["sqs", "SendMessage"] = self.send
-
-    async def send(self, *, QueueUrl: str, MessageBody: str) -> dict[str, Any]:
-        if len(self.sent) >= self.takes:
-            self.is_full.set()
-            await self.may_go_on.wait()
-        self.sent.append(json.loads(MessageBody))
-        return {"MessageId": "m", "MD5OfMessageBody": "x"}
-
-
-async def test_after_a_kill_the_run_goes_on_with_what_had_not_ended(
-    machines: Machines, tmp_path: Path
-) -> None:
-    bucket = Bucket(machines, {"items.jsonl": b"1\n2\n3\n4\n"})
-    queue = Queue(machines, takes=2)
-    reader = {
-        "Resource": "arn:aws:states:::s3:getObject",
-        "ReaderConfig": {"InputType": "JSONL"},
-        "Parameters": {"Bucket": "b", "Key": "items.jsonl"},
-    }
-    execution = machines.start(only(distributed(CALL, ItemReader=reader, MaxConcurrency=1)))
-    await asyncio.wait_for(queue.is_full.wait(), 20)
-    await machines.store.committed()
-
-    bucket.objects.clear()  # the items are not read again
-    again = await machines.killed(tmp_path / "again")
-    queue.may_go_on.set()
-    ended = await again.end(execution)
-    await again.close()
-
-    assert (ended.status, ended.output) == ("SUCCEEDED", [1, 2, 3, 4])
-    assert queue.sent == [1, 2, 3, 4]
-    assert ended.types.count("MapRunStarted") == 1
-
-
-async def test_stopping_the_parent_stops_its_children(machines: Machines) -> None:
-    queue = Queue(machines, takes=0)
-    execution = machines.start(only(distributed(CALL)), [1, 2])
-    await asyncio.wait_for(queue.is_full.wait(), 20)
-
-    machines.api.stop_execution(executionArn=execution, cause="enough")
-    ended = await machines.end(execution)
-
-    run = map_run_of(machines, ended)
-    assert (ended.status, run["status"]) == ("ABORTED", "ABORTED")
-    assert run["executionCounts"]["aborted"] == 2
-    assert machines.api.engine.running == {}
-    children = machines.api.list_executions(mapRunArn=run["mapRunArn"], statusFilter="ABORTED")["executions"]
-    assert len(children) == 2
-
-
-async def test_a_redrive_runs_only_the_children_that_failed(machines: Machines) -> None:
-    asked: list[int] = []
-    breaks = True
-
-    def send(*, QueueUrl: str, MessageBody: str) -> dict[str, Any]:
-        asked.append(json.loads(MessageBody))
-        if breaks and asked[-1] == 2:
-            raise AWSError("InternalError", "broken", status=500)
-        return {"MessageId": "m", "MD5OfMessageBody": "x"}
-
-    machines.operations["sqs", "SendMessage"] = send
-    execution = machines.start(only(distributed(CALL, MaxConcurrency=1)), [1, 2, 3])
-    assert (await machines.end(execution)).status == "FAILED"
-
-    breaks = False
-    machines.api.redrive_execution(executionArn=execution)
-    ended = await machines.end(execution)
-
-    assert (ended.status, ended.output) == ("SUCCEEDED", [1, 2, 3])
-    assert asked == [1, 2, 2, 3]
-    assert ended.types[-6:] == [
-        "ExecutionRedriven",
-        "MapRunRedriven",
-        "MapRunSucceeded",
-        "MapStateSucceeded",
-        "MapStateExited",
-        "ExecutionSucceeded",
-    ]
-    assert map_run_of(machines, ended)["redriveCount"] == 1
-
-
-async def test_the_limits_of_a_run_can_be_changed_while_it_runs(machines: Machines) -> None:
-    queue = Queue(machines, takes=0)
-    execution = machines.start(only(distributed(CALL, MaxConcurrency=1)), [1, 2, 3])
-    await asyncio.wait_for(queue.is_full.wait(), 20)
-    (run,) = machines.api.list_map_runs(executionArn=execution)["mapRuns"]
-    arn = run["mapRunArn"]
-    assert machines.api.describe_map_run(mapRunArn=arn)["itemCounts"]["running"] == 1
-
-    machines.api.update_map_run(mapRunArn=arn, maxConcurrency=3)
-    while machines.api.describe_map_run(mapRunArn=arn)["itemCounts"]["running"] < 3:  # noqa: ASYNC110
-        await asyncio.sleep(0)
-    queue.may_go_on.set()
-
-    assert (await machines.end(execution)).output == [1, 2, 3]
-    with pytest.raises(AWSError, match="ValidationException: Map Run is not running"):
-        machines.api.update_map_run(mapRunArn=arn, maxConcurrency=1)
-
-
 async def test_a_map_in_jsonata_is_distributed_too(machines: Machines) -> None:
     state = distributed(
         {
@@ -394,3 +232,56 @@ async def test_a_map_in_jsonata_is_distributed_too(machines: Machines) -> None:
     )
 
     assert await machines.output(state, {"items": [1, 2, 3]}) == 12
+
+
+async def test_a_map_can_be_inside_a_map(machines: Machines) -> None:
+    inner = distributed({"Leaf": {"Type": "Pass", "End": True}}, Label="Inner")
+
+    ended = await machines.run(only(distributed({"Rows": {**inner, "End": True}})), [[1, 2], [3]])
+
+    assert ended.output == [[1, 2], [3]]
+    outer = map_run_of(machines, ended)
+    children = machines.api.list_executions(mapRunArn=outer["mapRunArn"])["executions"]
+    runs = [machines.api.list_map_runs(executionArn=child["executionArn"])["mapRuns"] for child in children]
+    machine = ended.arn.rpartition(":")[0].replace(":execution:", ":stateMachine:")
+    assert [[run["stateMachineArn"] for run in inside] for inside in runs] == 2 * [[f"{machine}/Inner"]]
+
+
+async def test_a_result_that_is_too_large_fails_the_state_unless_it_is_dropped(machines: Machines) -> None:
+    items = ["x" * 10_000] * 20
+    states = {"Double": {"Type": "Pass", "Parameters": {"a.$": "$", "b.$": "$"}, "End": True}}
+
+    ended = await machines.run(only(distributed(states)), items)
+
+    assert (ended.status, ended.error) == ("FAILED", "States.DataLimitExceeded")
+    assert map_run_of(machines, ended)["status"] == "SUCCEEDED"
+    assert await machines.output(distributed(states, ResultPath=None), items) == items
+
+
+async def test_a_run_of_no_items_succeeds(machines: Machines) -> None:
+    ended = await machines.run(only(distributed(PASS)), [])
+
+    assert ended.output == []
+    assert map_run_of(machines, ended)["executionCounts"]["total"] == 0
+
+
+async def test_a_retry_of_the_state_is_another_map_run(machines: Machines) -> None:
+    retry = [
+        {"ErrorEquals": ["States.ExceedToleratedFailureThreshold"], "IntervalSeconds": 1, "MaxAttempts": 1}
+    ]
+    catch = [{"ErrorEquals": ["States.ALL"], "Next": "After"}]
+    definition = {
+        "StartAt": "Map",
+        "States": {
+            "Map": {**distributed(failing_on([1])), "Retry": retry, "Catch": catch, "Next": "After"},
+            "After": {"Type": "Pass", "End": True},
+        },
+    }
+
+    ended = await machines.run(definition, [1])
+
+    cause = "The specified tolerated failure threshold was exceeded"
+    assert ended.output == {"Error": "States.ExceedToleratedFailureThreshold", "Cause": cause}
+    runs = machines.api.list_map_runs(executionArn=ended.arn)["mapRuns"]
+    assert len({run["mapRunArn"] for run in runs}) == 2
+    assert ended.types.count("MapRunFailed") == 2

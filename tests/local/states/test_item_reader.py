@@ -10,7 +10,7 @@ import pytest
 from stagegate.local.service import AWSError
 from stagegate.local.states.definition import ItemReader
 from stagegate.local.states.errors import StateFailed
-from stagegate.local.states.item_reader import GET_OBJECT, LIST_OBJECTS, read_items
+from stagegate.local.states.item_reader import GET_OBJECT, LIST_OBJECTS, Item, read_items
 from stagegate.local.states.paths import Values
 from stagegate.local.states.templates import compile_setting, compile_template
 
@@ -25,6 +25,18 @@ async def read(
     resource: str = GET_OBJECT,
     **config: Any,
 ) -> list[Any]:
+    """The values of the items."""
+    return [item.value for item in await items_in(objects, key, data=data, resource=resource, **config)]
+
+
+async def items_in(
+    objects: dict[str, bytes],
+    key: str = "items",
+    *,
+    data: Any = None,
+    resource: str = GET_OBJECT,
+    **config: Any,
+) -> list[Item]:
     async def aws(service: str, operation: str, parameters: Any = None) -> dict[str, Any]:
         if operation == "GetObject":
             if parameters["Key"] not in objects:
@@ -52,7 +64,7 @@ async def read(
         items_pointer=None if pointer is None else compile_template(pointer),
     )
     values = Values(data=data, context=dict, variables={}, record=lambda produce: produce())
-    return [item.value for item in await read_items(aws, reader, values)]
+    return await read_items(aws, reader, values)
 
 
 async def test_rows_of_a_csv_file_are_objects() -> None:
@@ -92,7 +104,9 @@ async def test_json_files(content: Any, config: dict[str, Any], items: list[Any]
 
 
 async def test_lines_of_json() -> None:
-    assert await read({"items": b'{"a": 1}\n\n[2]\n'}, InputType="JSONL") == [{"a": 1}, [2]]
+    lines = '{"a": 1}\n\n[2]\r\n"a line\u2028separator"\n'.encode()
+
+    assert await read({"items": lines}, InputType="JSONL") == [{"a": 1}, [2], "a line\u2028separator"]
 
 
 async def test_an_inventory_names_files_of_objects() -> None:
@@ -112,6 +126,30 @@ async def test_an_inventory_names_files_of_objects() -> None:
         {"Bucket": "data", "Key": "a.png", "Size": "12"},
         {"Bucket": "data", "Key": "b.png", "Size": "13"},
     ]
+
+
+async def test_a_manifest_of_athena_names_files_of_items() -> None:
+    objects = {"items": b"s3://b/one.csv\ns3://b/two.csv\n", "one.csv": b"n\n1\n", "two.csv": b"n\n2\n3\n"}
+    config = {"InputType": "CSV", "CSVHeaderLocation": "FIRST_ROW", "ManifestType": "ATHENA_DATA"}
+
+    assert await read(objects, **config) == [{"n": "1"}, {"n": "2"}, {"n": "3"}]
+
+
+async def test_columns_are_in_the_order_of_their_names() -> None:
+    (item,) = await read({"items": b"b,a\n2,1"}, InputType="CSV", CSVHeaderLocation="FIRST_ROW")
+
+    assert list(item.items()) == [("a", "1"), ("b", "2")]
+
+
+async def test_an_item_knows_where_it_is_from() -> None:
+    objects = {"x/a": b"[1]", "x/b": b"[2]", "x/folder/": b""}
+    flattened = {"Transformation": "LOAD_AND_FLATTEN", "InputType": "JSON"}
+
+    assert [item.source for item in await items_in(objects, "x/a", InputType="JSON")] == ["s3://b/x/a"]
+    listed = await items_in(objects, "x/", resource=LIST_OBJECTS)
+    assert [item.source for item in listed] == ["s3://b"] * 3
+    loaded = await items_in(objects, "x/", resource=LIST_OBJECTS, **flattened)
+    assert [(item.value, item.source) for item in loaded] == [(1, "s3://b/x/a"), (2, "s3://b/x/b")]
 
 
 async def test_the_objects_below_a_prefix() -> None:

@@ -9,18 +9,10 @@ import pytest
 
 from stagegate.local.service import AWSError
 from tests.local.states.conftest import Machines, only
+from tests.local.states.distributed_maps import distributed
 
 WAIT = {"Wait": {"Type": "Wait", "Seconds": 1000, "End": True}}
 ECHO = {"Echo": {"Type": "Pass", "Parameters": {"item.$": "$", "context.$": "$$"}, "End": True}}
-
-
-def distributed(states: dict[str, dict[str, Any]], **fields: Any) -> dict[str, Any]:
-    processor = {
-        "ProcessorConfig": {"Mode": "DISTRIBUTED", "ExecutionType": "STANDARD"},
-        "StartAt": next(iter(states)),
-        "States": states,
-    }
-    return {"Type": "Map", "Label": "Items", "ItemProcessor": processor, **fields}
 
 
 async def under_way(machines: Machines, *, running: int, **fields: Any) -> tuple[str, str]:
