@@ -114,23 +114,24 @@ async def _run(
 ) -> dict[str, Json]:
     """Run the children; what the Map Run comes to is recorded when it is known."""
     execution = visit.strand.execution
-    run = MapRun(execution.engine, execution.document, state, visit.map_run_arn)
+    run = MapRun(execution.engine, execution.document, visit.map_run_arn)
     visit.strand.cancel_work = run.abort
     try:
         if not run.is_prepared:
-            await _prepare(run, visit, data, items)
-        outcome = await _outcome(run, visit, data, generation)
+            await _prepare(run, visit, state, data, items=items)
+        outcome = await _outcome(run, visit, state, data, generation=generation)
     except (StateFailed, EvaluationFailed) as failed:
         outcome = _failure(failed)
         run.end(FAILED)
     visit.strand.cancel_work = None
     visit.strand.scope.fact(lambda: outcome)
+    visit.strand.scope.journal.flush()  # into the same transaction as the end of the run
     return outcome
 
 
-async def _prepare(run: MapRun, visit: Visit, data: Json, items: list[Item] | None) -> None:
+async def _prepare(run: MapRun, visit: Visit, state: Map, data: Json, *, items: list[Item] | None) -> None:
     """Read the items, and make of them what the children begin with."""
-    state, values = run.state, visit.values(data)
+    values = visit.values(data)
     if items is None:
         assert state.item_reader is not None
         items = await read_items(run.engine.runtime.aws, state.item_reader, values)
@@ -138,14 +139,14 @@ async def _prepare(run: MapRun, visit: Visit, data: Json, items: list[Item] | No
     await run.prepare(make_batches(state.item_batcher, inputs, values))
 
 
-async def _outcome(run: MapRun, visit: Visit, data: Json, generation: int) -> dict[str, Json]:
+async def _outcome(run: MapRun, visit: Visit, state: Map, data: Json, *, generation: int) -> dict[str, Json]:
     """What the children come to together: a result, or an error. Written to S3 where the Map says so."""
     failure: StateFailed | None = None
     try:
         await run.perform(generation)
     except StateFailed as failed:
         failure = failed  # what there is by then is written all the same
-    writer = run.state.result_writer
+    writer = state.result_writer
     outcome: dict[str, Json] = {}
     if writer is not None and writer.resource is not None:
         place = {} if writer.parameters is None else writer.parameters(visit.values(data))
@@ -155,7 +156,7 @@ async def _outcome(run: MapRun, visit: Visit, data: Json, generation: int) -> di
         run.save(files=written.files, writtenGeneration=generation)
         outcome = {"result": written.result}
     elif failure is None:
-        outcome = _collected(run)
+        outcome = _collected(run, state)
     run.end(SUCCEEDED if failure is None else FAILED, are_results_written=True)
     return outcome if failure is None else _failure(failure)
 
@@ -164,9 +165,8 @@ def _failure(failed: StateFailed | EvaluationFailed) -> dict[str, Json]:
     return {name: text for name, text in (("error", failed.error), ("cause", failed.cause)) if text}
 
 
-def _collected(run: MapRun) -> dict[str, Json]:
+def _collected(run: MapRun, state: Map) -> dict[str, Json]:
     """The result of a Map that writes none: what the children gave. Nothing where that is too much."""
-    state = run.state
     is_wanted = state.is_jsonata or state.result_path or state.result_selector or state.assign
     if not is_wanted:
         return {"result": None}

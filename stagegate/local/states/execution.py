@@ -94,7 +94,7 @@ class Engine:
         store = self.runtime.store
         for count, running in enumerate(store.list(RUNNING)):
             if running.get("isSynchronous"):  # who waited for it is gone
-                _forget(store, running["executionArn"])
+                forget(store, running["executionArn"])
             else:
                 self.find_running(running["executionArn"])
             if count % _STARTS_BEFORE_OTHERS == 0:
@@ -217,16 +217,23 @@ class Execution:
         store = self.engine.runtime.store
         self.document |= {"status": status, "stopDate": _moment(event.timestamp), **outcome}
         if self.is_express and "mapRunArn" not in self.document:
-            _forget(store, self.arn)  # what it came to is in its log
+            forget(store, self.arn)  # what it came to is in its log
         else:
             store.put(EXECUTION, self.arn, self.document)
             store.delete(RUNNING, self.arn)
         del self.engine.running[self.arn]
+        if status in ("ABORTED", "TIMED_OUT"):
+            self._abandon_map_runs()
         if self.is_deleted:
             self._finish_deletion()
         if (map_run := self.engine.map_runs.get(self.document.get("mapRunArn", ""))) is not None:
             map_run.child_ended(self.document)
         announce(self.engine.runtime, self.document)
+
+    def _abandon_map_runs(self) -> None:
+        from stagegate.local.states.map_run import abandon
+
+        abandon(self.engine, self.document)
 
     def _finish_deletion(self) -> None:
         """The last execution of a state machine that is being deleted takes it along."""
@@ -264,7 +271,8 @@ def _synchronous(document: Mapping[str, Any]) -> dict[str, Json]:
     return {"isSynchronous": True} if document.get("isSynchronous") else {}
 
 
-def _forget(store: Store, arn: str) -> None:
+def forget(store: Store, arn: str) -> None:
+    """Delete what is kept of an execution."""
     store.delete(EXECUTION, arn)
     store.delete(RUNNING, arn)
     store.delete_stream(stream_of(arn))

@@ -134,8 +134,7 @@ class Executions(MapRuns):
             raise AWSError("ValidationException", "Must provide either a state machine ARN or a Map Run ARN.")
         before = begin_page(nextToken)
         if mapRunArn is not None:
-            children = list(enumerate(self.map_run_executions(mapRunArn)))
-            found = iter([place for place in reversed(children) if before is None or place[0] < before])
+            found = self.map_run_executions(mapRunArn, before=before)
         else:
             found = self._of_machine(str(stateMachineArn), before)
         matching = (

@@ -48,6 +48,7 @@ def new_map_run(
         "startDate": _now(),
         "redriveCount": 0,
         "executionType": state.execution_type,
+        "mapName": state.name,
         "children": 0,
         "files": [],
         **limits,
@@ -86,14 +87,45 @@ def child_of(store: Store, run: dict[str, Any], index: int) -> dict[str, Any] | 
     return None
 
 
+def runs_of(store: Store, execution: dict[str, Any]) -> list[dict[str, Any]]:
+    """The Map Runs of an execution, in the order in which they began."""
+    prefix = f"{machine_of(execution).replace(':stateMachine:', ':mapRun:')}/"
+    return [
+        run for run in store.list(MAP_RUN, prefix=prefix) if run["executionArn"] == execution["executionArn"]
+    ]
+
+
+def abandon(engine: executions.Engine, execution: dict[str, Any]) -> None:
+    """Abort the Map Runs of an execution that has ended after a restart, before it came to them again."""
+    for document in runs_of(engine.runtime.store, execution):
+        if document["status"] == RUNNING and document["mapRunArn"] not in engine.map_runs:
+            run = MapRun(engine, execution, document["mapRunArn"])
+            run.take_up(document["redriveCount"])
+            run.abort()
+
+
+def forget(store: Store, execution: dict[str, Any]) -> None:
+    """Delete what is kept of the Map Runs of an execution, and of their children."""
+    for run in runs_of(store, execution):
+        for index in range(run["children"]):
+            if (child := child_of(store, run, index)) is not None:
+                forget(store, child)
+                executions.forget(store, child["executionArn"])
+        store.delete_stream(items_stream(run["mapRunArn"]))
+        store.delete(MAP_RUN, run["mapRunArn"])
+
+
+def items_stream(map_run_arn: str) -> str:
+    return f"stepfunctions/items/{map_run_arn}"
+
+
 class MapRun:
     """A Map Run that is under way."""
 
-    def __init__(self, engine: executions.Engine, parent: dict[str, Any], state: Map, arn: str) -> None:
+    def __init__(self, engine: executions.Engine, parent: dict[str, Any], arn: str) -> None:
         self.engine = engine
         self.store = engine.runtime.store
         self.parent = parent
-        self.state = state
         self.arn = arn
         document = self.store.get(MAP_RUN, arn)
         assert document is not None
@@ -103,6 +135,7 @@ class MapRun:
         self.statuses: list[str] = []
         self.item_counts: list[int] = []
         self.counts: Counter[str] = Counter()
+        self._stream = items_stream(arn)
         self._entry: tuple[int, list[dict[str, Json]]] = (-1, [])
         engine.map_runs[arn] = self
 
@@ -131,10 +164,6 @@ class MapRun:
             self.store.append(self._stream, {"batches": entry})
         self.save(isPrepared=True, children=children)
 
-    @property
-    def _stream(self) -> str:
-        return f"stepfunctions/items/{self.arn}"
-
     def input_of(self, index: int) -> str:
         """What a child begins with. Read when it is wanted: most children wait for others to end."""
         number = index // _BATCHES_IN_AN_ENTRY + 1
@@ -152,7 +181,7 @@ class MapRun:
         """
         if self.document["redriveCount"] < generation:
             self.save(status=RUNNING, redriveCount=generation, redriveDate=_now(), stopDate=None, written=0)
-        self._take_up(generation)
+        self.take_up(generation)
         waiting = [
             index for index, status in enumerate(self.statuses) if status in (PENDING, PENDING_REDRIVE)
         ]
@@ -173,7 +202,7 @@ class MapRun:
             if not self.changed.is_set():
                 await self.changed.wait()
 
-    def _take_up(self, generation: int) -> None:
+    def take_up(self, generation: int) -> None:
         """See how far each child has come."""
         self.item_counts = [
             batch["items"] for entry in self.store.read(self._stream) for batch in entry["batches"]
@@ -207,7 +236,7 @@ class MapRun:
     def _start(self, index: int, generation: int) -> None:
         is_redriven = self.statuses[index] == PENDING_REDRIVE
         self._move(index, RUNNING)
-        if is_redriven and self.state.execution_type != "EXPRESS":
+        if is_redriven and self.document["executionType"] != "EXPRESS":
             child = child_of(self.store, self.document, index)
             assert child is not None
             executions.redrive(self.engine, {**child, "generation": generation})
@@ -227,7 +256,7 @@ class MapRun:
             "itemCount": self.item_counts[index],
             "index": index,
             "generation": generation,
-            "processorOf": self.state.name,
+            "processorOf": self.document["mapName"],
         }
         executions.begin(self.engine, child)
 
@@ -244,10 +273,11 @@ class MapRun:
     def stop_children(self) -> None:
         cause = f"The map run execution [{self.arn}] which was managing this resource was aborted"
         for index, status in enumerate(self.statuses):
-            if status == RUNNING and (child := child_of(self.store, self.document, index)):
-                running = self.engine.running.get(child["executionArn"])
-                if running is not None:
-                    running.stop(None, cause)
+            if status != RUNNING:
+                continue
+            child = child_of(self.store, self.document, index)
+            if child is not None and (running := self.engine.find_running(child["executionArn"])) is not None:
+                running.stop(None, cause)
 
     def children(self) -> Iterator[dict[str, Any]]:
         """Every child, in the order of the items; of one that has not started what it would begin with."""
@@ -257,6 +287,8 @@ class MapRun:
 
     def end(self, status: str, *, are_results_written: bool = False) -> None:
         self.engine.map_runs.pop(self.arn, None)
+        if status == SUCCEEDED:
+            self.store.delete_stream(self._stream)  # no redrive will ask for the items
         self.save(
             status=status,
             stopDate=_now(),

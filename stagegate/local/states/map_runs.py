@@ -1,6 +1,6 @@
 """The API of Map Runs: what a distributed Map has under way, and its limits while it runs."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, cast
 
 from stagegate.local.service import AWSError, Json
@@ -14,6 +14,7 @@ from stagegate.local.states.map_run import (
     MapRun,
     child_of,
     label_of,
+    runs_of,
 )
 from stagegate.local.states.records import EXECUTION
 from stagegate.local.states.requests import check_arn, page
@@ -60,15 +61,9 @@ class MapRuns:
         check_arn(executionArn, "states")
         if (execution := self.store.get(EXECUTION, executionArn)) is None:
             raise AWSError("ExecutionDoesNotExist", f"Execution Does Not Exist: '{executionArn}'")
-        machine = execution["stateMachineArn"].replace(":stateMachine:", ":mapRun:").partition("/")[0]
-        runs = [
-            run
-            for run in self.store.list(MAP_RUN, prefix=f"{machine}/")
-            if run["executionArn"] == executionArn
-        ]
         listed = [
             {member: run[member] for member in _LISTED if run.get(member) is not None}
-            for run in reversed(runs)
+            for run in reversed(runs_of(self.store, execution))
         ]
         return page("mapRuns", listed, maxResults, nextToken)
 
@@ -102,18 +97,24 @@ class MapRuns:
             under_way.changed.set()
         return {}
 
-    def map_run_executions(self, map_run_arn: str) -> list[dict[str, Any]]:
-        """The child executions that have been started, in the order of the items."""
+    def map_run_executions(
+        self, map_run_arn: str, *, before: int | None = None
+    ) -> Iterator[tuple[int, dict[str, Any]]]:
+        """The child executions that have been started, the last item's first, each with its place.
+
+        Only those before a place; what is not asked for is not read.
+        """
         run = self._map_run(map_run_arn)
-        under_way = self._under_way(map_run_arn)
-        started = []
-        for index in range(run["children"]):
+        return self._started(run, run["children"] if before is None else before)
+
+    def _started(self, run: dict[str, Any], before: int) -> Iterator[tuple[int, dict[str, Any]]]:
+        under_way = self._under_way(run["mapRunArn"])
+        for index in range(before - 1, -1, -1):
             if (child := child_of(self.store, run, index)) is None:
                 continue
             if child["status"] in UNSUCCESSFUL and under_way and under_way.statuses[index] == PENDING_REDRIVE:
                 child["status"] = PENDING_REDRIVE
-            started.append(child)
-        return started
+            yield index, child
 
     def _under_way(self, arn: str) -> MapRun | None:
         return cast(MapRun | None, self.engine.map_runs.get(arn))

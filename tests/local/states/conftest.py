@@ -123,12 +123,13 @@ class Machines:
                 await asyncio.sleep(0)
         await self.store.committed()
 
-    async def killed(self, path: Path) -> "Machines":
+    async def killed(self, path: Path, *, is_started: bool = True) -> "Machines":
         """What a new server finds after `kill -9`: the database as it is on disk, and nothing else."""
         _copy_database(self.path, path)
         await self.close()
         again = Machines(path, self.operations)
-        await again.api.start()
+        if is_started:
+            await again.api.start()
         return again
 
     async def close(self) -> None:

@@ -61,6 +61,26 @@ async def test_stopping_the_parent_stops_its_children(machines: Machines) -> Non
     assert len(children) == 2
 
 
+async def test_a_run_that_was_not_come_to_again_after_a_kill_is_aborted_all_the_same(
+    machines: Machines, tmp_path: Path
+) -> None:
+    queue = Queue(machines, takes=0)
+    execution = machines.start(only(distributed(CALL)), [1, 2])
+    await asyncio.wait_for(queue.is_full.wait(), 20)
+    await machines.store.committed()
+    stopped = await machines.killed(tmp_path / "stopped", is_started=False)
+
+    stopped.api.stop_execution(executionArn=execution)
+
+    (run,) = stopped.api.list_map_runs(executionArn=execution)["mapRuns"]
+    described = stopped.api.describe_map_run(mapRunArn=run["mapRunArn"])
+    children = stopped.api.list_executions(mapRunArn=run["mapRunArn"])["executions"]
+    await stopped.close()
+    assert described["status"] == "ABORTED"
+    assert [child["status"] for child in children] == ["ABORTED", "ABORTED"]
+    assert queue.sent == []
+
+
 async def test_a_redrive_runs_only_the_children_that_failed(machines: Machines) -> None:
     asked: list[int] = []
     breaks = True
