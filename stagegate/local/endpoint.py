@@ -4,9 +4,10 @@ Requests from outside come in as HTTP, those of our own services through `aws`; 
 API's model, and both see the same errors.
 """
 
+import asyncio
 import logging
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -93,7 +94,10 @@ class Endpoint:
         if method is None:
             return protocol.write(target, await self.beneath(target.service, target.operation, members))
         validate(target.service, target.operation, members)
-        return protocol.write(target, await caller.call_method(target.operation, method, members))
+        answer = caller.call_method(target.operation, method, members)
+        if request.client_left is not None and getattr(method, "ends_with_its_client", False):
+            return protocol.write(target, await _while_asked(request.client_left, answer))
+        return protocol.write(target, await answer)
 
     async def aws(
         self, service: str, operation: str, parameters: Mapping[str, Any] | None = None
@@ -128,6 +132,25 @@ class Endpoint:
                 found: Method = method
                 return found
         return None
+
+
+async def _while_asked(
+    client_left: Callable[[], Awaitable[None]], answer: Coroutine[Any, Any, dict[str, Any]]
+) -> dict[str, Any]:
+    """The answer, unless the client hangs up before it is there."""
+    answering = asyncio.ensure_future(answer)
+    leaving = asyncio.ensure_future(client_left())
+    try:
+        await asyncio.wait((answering, leaving), return_when=asyncio.FIRST_COMPLETED)
+        if not answering.done():
+            answering.cancel()
+            await asyncio.wait((answering,))
+        if answering.cancelled():
+            raise AWSError("RequestTimeout", "The client has hung up.", status=408)
+        return answering.result()
+    finally:
+        leaving.cancel()
+        answering.cancel()
 
 
 def _guessed_protocol(request: HttpRequest) -> str:

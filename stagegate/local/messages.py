@@ -2,7 +2,7 @@
 
 import gzip
 import io
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 from urllib.parse import parse_qsl, unquote_to_bytes
@@ -17,6 +17,8 @@ class HttpRequest:
     headers: Mapping[str, str] = field(default_factory=dict)
     """By names in lower case."""
     body: bytes = b""
+    client_left: Callable[[], Awaitable[None]] | None = None
+    """Returns when whoever asked has hung up."""
 
     @property
     def content_type(self) -> str:

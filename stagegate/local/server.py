@@ -183,7 +183,14 @@ async def _to_request(request: Request) -> HttpRequest:
         query=request.scope["query_string"].decode("ascii"),
         headers=dict(request.headers.items()),
         body=await request.body(),
+        client_left=lambda: _disconnected(request),
     )
+
+
+async def _disconnected(request: Request) -> None:
+    """Return when the client of a request whose body is read hangs up, or has its answer."""
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
 
 
 def _to_starlette(response: HttpResponse) -> Response:

@@ -9,12 +9,13 @@ from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from stagegate.local.store import Store
 
 Json = Any
 """A value as JSON has it: None, bool, int, float, str, list or dict."""
+Operation = TypeVar("Operation", bound=Callable[..., Any])
 
 
 class AWSError(Exception):
@@ -105,6 +106,15 @@ class Runtime:
             "AWS_REGION": self.region,
             "AWS_EC2_METADATA_DISABLED": "true",
         }
+
+
+def ends_with_its_client(operation: Operation) -> Operation:
+    """Mark an operation that is given up when its client hangs up, as a long poll must be.
+
+    All others go on: what they do counts whether or not somebody reads the answer.
+    """
+    operation.ends_with_its_client = True  # type: ignore[attr-defined]
+    return operation
 
 
 class Service:

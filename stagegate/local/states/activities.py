@@ -5,7 +5,7 @@ https://docs.aws.amazon.com/step-functions/latest/dg/concepts-activities.html
 
 from typing import Any
 
-from stagegate.local.service import AWSError, Runtime
+from stagegate.local.service import AWSError, Runtime, ends_with_its_client
 from stagegate.local.states.execution import Engine
 from stagegate.local.states.records import ACTIVITY
 from stagegate.local.states.requests import check_arn, check_name, now, page
@@ -65,6 +65,7 @@ class Activities(Tags):
         self.forget_tags(activityArn)
         return {}
 
+    @ends_with_its_client
     async def get_activity_task(self, *, activityArn: str, workerName: str | None = None) -> dict[str, Any]:
         """The next task; after a minute without one an answer without a token."""
         self._activity(activityArn)

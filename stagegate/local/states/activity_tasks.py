@@ -1,7 +1,7 @@
 """The tasks of activities that wait for a worker, and the workers that wait for a task."""
 
 import asyncio
-from collections import defaultdict, deque
+from collections import OrderedDict, defaultdict, deque
 
 
 class ScheduledTask:
@@ -15,43 +15,61 @@ class ScheduledTask:
 
 
 class ActivityTasks:
-    """The tasks that wait for a worker, by activity, and the workers that wait for a task."""
+    """Each task goes to one worker, first come, first served."""
 
     def __init__(self) -> None:
-        self._scheduled: dict[str, deque[ScheduledTask]] = defaultdict(deque)
-        self._workers: dict[str, deque[asyncio.Future[None]]] = defaultdict(deque)
+        self._scheduled: dict[str, OrderedDict[str, ScheduledTask]] = defaultdict(OrderedDict)
+        self._turns: dict[str, deque[asyncio.Future[None]]] = defaultdict(deque)
+        self._is_closed = False
 
     def schedule(self, task: ScheduledTask) -> None:
-        self._scheduled[task.activity_arn].append(task)
+        self._scheduled[task.activity_arn][task.token] = task
         self._wake(task.activity_arn)
 
     def withdraw(self, task: ScheduledTask) -> None:
         """No worker is to get it any more."""
-        if task in self._scheduled[task.activity_arn]:
-            self._scheduled[task.activity_arn].remove(task)
+        self._scheduled[task.activity_arn].pop(task.token, None)
 
     async def take(self, activity_arn: str, *, seconds: float) -> ScheduledTask | None:
-        """The task that has waited longest; None when none came in time."""
+        """The task that has waited longest; None when none came in time, or the server stops."""
+        scheduled = self._scheduled[activity_arn]
         try:
             async with asyncio.timeout(seconds):
-                while not self._scheduled[activity_arn]:
-                    waiting = asyncio.get_running_loop().create_future()
-                    self._workers[activity_arn].append(waiting)
-                    try:
-                        await waiting
-                    finally:
-                        if waiting in self._workers[activity_arn]:
-                            self._workers[activity_arn].remove(waiting)
+                while not scheduled and not self._is_closed:
+                    await self._turn(activity_arn)
         except TimeoutError:
             return None
-        task = self._scheduled[activity_arn].popleft()
-        if self._scheduled[activity_arn]:
+        if self._is_closed:
+            return None
+        _, task = scheduled.popitem(last=False)
+        if scheduled:
             self._wake(activity_arn)
         return task
 
+    def close(self) -> None:
+        """Send away the workers that wait: the server stops."""
+        self._is_closed = True
+        for turns in self._turns.values():
+            for turn in turns:
+                if not turn.done():
+                    turn.set_result(None)
+            turns.clear()
+
+    async def _turn(self, activity_arn: str) -> None:
+        turn = asyncio.get_running_loop().create_future()
+        self._turns[activity_arn].append(turn)
+        try:
+            await turn
+        except asyncio.CancelledError:
+            if turn.cancelled():
+                self._turns[activity_arn].remove(turn)
+            else:  # woken, and gone at the same moment: the task is the next worker's
+                self._wake(activity_arn)
+            raise
+
     def _wake(self, activity_arn: str) -> None:
-        workers = self._workers[activity_arn]
-        while workers:
-            if not (worker := workers.popleft()).done():
-                worker.set_result(None)
+        turns = self._turns[activity_arn]
+        while turns:
+            if not (turn := turns.popleft()).done():
+                turn.set_result(None)
                 return

@@ -1,4 +1,8 @@
-"""The Step Functions API: each noun has its operations in a module of its own; store and engine are one."""
+"""The Step Functions API: each noun has its operations in a module of its own; store and engine are one.
+
+A new noun is a class of its operations (`Activities` in activities.py, say), which names `store` and `engine`
+as its attributes, and one more of the classes below. The kinds of its documents stand in records.py.
+"""
 
 from stagegate.local.service import Runtime, Service
 from stagegate.local.states.activities import Activities
@@ -21,6 +25,7 @@ class StepFunctions(StateMachines, Executions, Activities, StateTests, Service):
         self.spawn(self.engine.start_again(), name="start again")
 
     async def stop(self) -> None:
+        self.engine.activities.close()
         for execution in self.engine.running.values():
             execution.is_stopping = True
             execution.journal.flush()

@@ -6,9 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from botocore.exceptions import ReadTimeoutError
 
 from stagegate.local.service import AWSError
-from tests.local.states.conftest import Machines, only
+from stagegate.local.states.activity_tasks import ActivityTasks, ScheduledTask
+from tests.conftest import Local
+from tests.local.states.conftest import ROLE, Machines, only
 
 
 def activity(machines: Machines) -> str:
@@ -184,3 +187,42 @@ async def test_activities_are_created_listed_tagged_and_deleted(machines: Machin
         api.describe_activity(activityArn=created["activityArn"])
     with pytest.raises(AWSError, match="InvalidName"):
         api.create_activity(name="a b")
+
+
+async def test_the_task_of_a_worker_that_leaves_when_it_is_woken_is_the_next_ones() -> None:
+    tasks = ActivityTasks()
+    leaving, staying = (asyncio.create_task(tasks.take("work", seconds=5)) for _ in range(2))
+    await asyncio.sleep(0)
+
+    scheduled = ScheduledTask(activity_arn="work", token="t", input="7")
+    tasks.schedule(scheduled)
+    leaving.cancel()
+
+    assert await staying is scheduled
+
+
+async def test_a_worker_that_hangs_up_takes_no_task_along(local: Local) -> None:
+    """Over HTTP: the server notices that nobody reads the answer any more."""
+    states = local.client("stepfunctions", read_timeout=1)
+    arn = states.create_activity(name="work")["activityArn"]
+    machine = states.create_state_machine(name="m", definition=json.dumps(task(arn)), roleArn=ROLE)
+
+    with pytest.raises(ReadTimeoutError):
+        states.get_activity_task(activityArn=arn)
+    states.start_execution(stateMachineArn=machine["stateMachineArn"], input="7")
+
+    assert states.get_activity_task(activityArn=arn)["input"] == "7"
+
+
+async def test_workers_that_wait_are_sent_away_when_the_server_stops(local: Local) -> None:
+    states = local.client("stepfunctions")
+    arn = states.create_activity(name="work")["activityArn"]
+    polling = asyncio.create_task(asyncio.to_thread(states.get_activity_task, activityArn=arn))
+    await asyncio.sleep(0.5)
+
+    stopping = asyncio.create_task(asyncio.to_thread(local.stop))
+    async with asyncio.timeout(3):
+        answer = await polling
+
+    assert "taskToken" not in answer
+    assert await stopping == 0
