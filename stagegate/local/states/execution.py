@@ -138,7 +138,8 @@ class Execution:
         if self.is_express:
             self.timeout_seconds = min(self.timeout_seconds or _EXPRESS_SECONDS, _EXPRESS_SECONDS)
         engine.logs.follow(self.journal, document, engine.logging(document["revision"]))
-        if not self.journal.last_id:
+        self.is_taken_up = bool(self.journal.last_id)
+        if not self.is_taken_up:
             members = ("input", "roleArn", "stateMachineVersionArn", "stateMachineAliasArn")
             details = {member: document[member] for member in members if member in document}
             self.journal.event("ExecutionStarted", details, previous_id=0)
@@ -222,7 +223,7 @@ class Execution:
             store.put(EXECUTION, self.arn, self.document)
             store.delete(RUNNING, self.arn)
         del self.engine.running[self.arn]
-        if status in ("ABORTED", "TIMED_OUT"):
+        if self.is_taken_up and status in ("ABORTED", "TIMED_OUT"):
             self._abandon_map_runs()
         if self.is_deleted:
             self._finish_deletion()
