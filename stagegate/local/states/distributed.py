@@ -5,7 +5,12 @@ import uuid
 from stagegate.local.service import Json
 from stagegate.local.states.branches import item_context, item_input, map_items, max_concurrency
 from stagegate.local.states.definition import Map
-from stagegate.local.states.errors import DATA_LIMIT_EXCEEDED, EvaluationFailed, StateFailed
+from stagegate.local.states.errors import (
+    DATA_LIMIT_EXCEEDED,
+    QUERY_EVALUATION_ERROR,
+    EvaluationFailed,
+    StateFailed,
+)
 from stagegate.local.states.item_batcher import make_batches
 from stagegate.local.states.item_reader import Item, items_of, read_items
 from stagegate.local.states.journal import Redriven
@@ -15,6 +20,7 @@ from stagegate.local.states.map_run import (
     MAP_RUN,
     SUCCEEDED,
     MapRun,
+    default_label,
     machine_of,
     new_map_run,
 )
@@ -71,7 +77,7 @@ def _redriven(visit: Visit) -> int:
 
 def _new_arn(visit: Visit, state: Map) -> str:
     machine = machine_of(visit.strand.execution.document).replace(":stateMachine:", ":mapRun:")
-    label = state.label or str(uuid.uuid3(uuid.NAMESPACE_URL, state.name))
+    label = state.label or default_label(state.name)
     return f"{machine}/{label}:{uuid.uuid4()}"
 
 
@@ -88,25 +94,38 @@ def _remember(visit: Visit, state: Map, limits: dict[str, Json]) -> None:
 
 def tolerated_failures(visit: Visit, state: Map, data: Json) -> dict[str, Json]:
     """How many children may fail, by number and by percentage; None where the definition does not say."""
-    count = _number(visit, state.tolerated_failure_count, data)
-    percentage = _number(visit, state.tolerated_failure_percentage, data)
+    count = _number(visit, state, state.tolerated_failure_count, data, kind=int)
+    percentage = _number(visit, state, state.tolerated_failure_percentage, data, kind=float)
     if count is not None and count < 0:
-        raise EvaluationFailed("ToleratedFailureCount cannot be negative.")
+        raise _refused(state, "ToleratedFailureCount", "ToleratedFailureCount cannot be negative.")
     if percentage is not None and not 0 <= percentage <= 100:
-        raise EvaluationFailed("ToleratedFailurePercentage must be between 0 and 100.")
+        cause = "ToleratedFailurePercentage must be between 0 and 100."
+        raise _refused(state, "ToleratedFailurePercentage", cause)
     return {"toleratedFailureCount": count, "toleratedFailurePercentage": percentage}
 
 
-def _number(visit: Visit, setting: Setting | None, data: Json) -> int | float | None:
+def _number(
+    visit: Visit, state: Map, setting: Setting | None, data: Json, *, kind: type[int] | type[float]
+) -> int | float | None:
     if setting is None:
         return None
     value = setting.evaluate(visit.values(data))
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise EvaluationFailed(
-            f'The {setting.field} field refers to value "{to_text(value)}" which is not a valid number: '
+    try:
+        return kind(value if isinstance(value, str) and not state.is_jsonata else to_text(value))
+    except ValueError:
+        shown = value if isinstance(value, str) else to_text(value)
+        expected = "integer" if kind is int else "float"
+        cause = (
+            f'The {setting.field} field refers to value "{shown}" which is not a valid {expected}: '
             f"{setting.written}"
         )
-    return value
+        raise _refused(state, setting.field, cause) from None
+
+
+def _refused(state: Map, field: str, cause: str) -> EvaluationFailed:
+    if state.is_jsonata:
+        return EvaluationFailed(cause, error=QUERY_EVALUATION_ERROR, location=field)
+    return EvaluationFailed(cause)
 
 
 async def _run(

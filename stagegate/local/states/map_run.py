@@ -62,6 +62,11 @@ def machine_of(execution: dict[str, Any]) -> str:
     return str(execution["stateMachineArn"]).partition("/")[0]
 
 
+def default_label(state_name: str) -> str:
+    """Of a Map that names none itself; the same for each of its Map Runs."""
+    return str(uuid.uuid3(uuid.NAMESPACE_URL, state_name))
+
+
 def label_of(map_run_arn: str) -> str:
     return map_run_arn.rpartition("/")[2].partition(":")[0]
 

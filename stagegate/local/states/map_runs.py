@@ -1,6 +1,6 @@
 """The API of Map Runs: what a distributed Map has under way, and its limits while it runs."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, cast
 
 from stagegate.local.service import AWSError, Json
@@ -13,6 +13,7 @@ from stagegate.local.states.map_run import (
     UNSUCCESSFUL,
     MapRun,
     child_of,
+    default_label,
     label_of,
     runs_of,
 )
@@ -141,30 +142,43 @@ def _counts(counts: Mapping[str, int], *, are_written: bool) -> dict[str, Json]:
 def of_processor(machine: Mapping[str, Any], child: Mapping[str, Any]) -> dict[str, Any]:
     """The state machine of a child execution: what the Map does with each item, as a definition."""
     definition = from_text(machine["definition"])
-    processor = _processor(definition, child["processorOf"])
+    processor = _processor(definition, lambda name, state: name == child["processorOf"])
     assert processor is not None
-    own = {name: value for name, value in processor.items() if name != "ProcessorConfig"}
-    if "QueryLanguage" in definition:
-        own.setdefault("QueryLanguage", definition["QueryLanguage"])
     return {
         **machine,
-        "definition": to_text(own),
+        "definition": _as_definition(processor, definition),
         "stateMachineArn": child["stateMachineArn"],
         "mapRunArn": child["mapRunArn"],
         "label": label_of(child["mapRunArn"]),
     }
 
 
-def _processor(program: Mapping[str, Any], name: str) -> dict[str, Any] | None:
-    """The item processor of the Map of this name, wherever it stands in a definition."""
-    for state_name, state in program["States"].items():
+def labelled_processor(definition: str, label: str) -> str | None:
+    """What the distributed Map with this label does with each item, as a definition."""
+    machine = from_text(definition)
+    processor = _processor(machine, lambda name, state: state.get("Label", default_label(name)) == label)
+    return None if processor is None else _as_definition(processor, machine)
+
+
+def _as_definition(processor: Mapping[str, Any], machine: Mapping[str, Any]) -> str:
+    own = {name: value for name, value in processor.items() if name != "ProcessorConfig"}
+    if "QueryLanguage" in machine:
+        own.setdefault("QueryLanguage", machine["QueryLanguage"])
+    return to_text(own)
+
+
+def _processor(
+    program: Mapping[str, Any], is_meant: Callable[[str, Mapping[str, Any]], bool]
+) -> dict[str, Any] | None:
+    """The item processor of the Map that is meant, wherever it stands in a definition."""
+    for name, state in program["States"].items():
         inside = [*state.get("Branches", ())]
         if state["Type"] == "Map":
             processor: dict[str, Any] = state.get("ItemProcessor") or state["Iterator"]
-            if state_name == name:
+            if is_meant(name, state):
                 return processor
             inside.append(processor)
         for part in inside:
-            if (found := _processor(part, name)) is not None:
+            if (found := _processor(part, is_meant)) is not None:
                 return found
     return None

@@ -97,12 +97,15 @@ async def test_a_failure_that_is_not_tolerated_ends_the_run(machines: Machines) 
         ({"ToleratedFailurePercentage": 49}, "FAILED"),
         ({"ToleratedFailurePercentage": 100, "ToleratedFailureCount": 1}, "FAILED"),
         ({"ToleratedFailureCountPath": "$[5].n"}, "SUCCEEDED"),
+        ({"ToleratedFailureCountPath": "$[0].text"}, "SUCCEEDED"),
     ],
 )
 async def test_failures_are_tolerated_up_to_a_limit(
     machines: Machines, fields: dict[str, Any], status: str
 ) -> None:
-    ended = await machines.run(only(distributed(FAIL_ON_ODD, **fields)), numbers(6))
+    ended = await machines.run(
+        only(distributed(FAIL_ON_ODD, **fields)), [{**numbers(1)[0], "text": "3"}, *numbers(6)[1:]]
+    )
 
     assert ended.status == status
     if status == "SUCCEEDED":
@@ -114,6 +117,16 @@ async def test_failures_are_tolerated_up_to_a_limit(
     [
         ({"ToleratedFailureCountPath": "$[0].n"}, "ToleratedFailureCount cannot be negative."),
         (
+            {"ToleratedFailureCountPath": "$[0].text"},
+            'The ToleratedFailureCountPath field refers to value "many" which is not a valid integer: '
+            "$[0].text",
+        ),
+        (
+            {"ToleratedFailurePercentagePath": "$[0].list"},
+            'The ToleratedFailurePercentagePath field refers to value "[1]" which is not a valid float: '
+            "$[0].list",
+        ),
+        (
             {"ToleratedFailurePercentagePath": "$[1].n"},
             "ToleratedFailurePercentage must be between 0 and 100.",
         ),
@@ -122,7 +135,9 @@ async def test_failures_are_tolerated_up_to_a_limit(
 async def test_limits_that_are_none_are_refused(
     machines: Machines, fields: dict[str, Any], cause: str
 ) -> None:
-    ended = await machines.run(only(distributed(PASS, **fields)), [{"n": -1}, {"n": 101}])
+    ended = await machines.run(
+        only(distributed(PASS, **fields)), [{"n": -1, "text": "many", "list": [1]}, {"n": 101}]
+    )
 
     assert ended.error == "States.Runtime"
     assert ended.cause is not None and ended.cause.endswith(cause)
