@@ -20,9 +20,8 @@ from stagegate.local.states.errors import StateFailed
 from stagegate.local.states.paths import Values
 
 ITEM_READER_FAILED = "States.ItemReaderFailed"
-GET_OBJECT = "arn:aws:states:::s3:getObject"
-LIST_OBJECTS = "arn:aws:states:::s3:listObjectsV2"
 MAXIMUM_ITEMS = 100_000_000
+_LIST_OBJECTS = ":s3:listObjectsV2"
 _DELIMITERS = {"COMMA": ",", "PIPE": "|", "SEMICOLON": ";", "SPACE": " ", "TAB": "\t"}
 _INVENTORY_FORMATS = ("CSV",)
 
@@ -49,7 +48,7 @@ async def read_items(aws: Aws, reader: ItemReader, values: Values) -> list[Item]
     parameters = {} if reader.parameters is None else reader.parameters(values)
     pointer = None if reader.items_pointer is None else reader.items_pointer(values)
     try:
-        if reader.resource.removesuffix(".sync") == LIST_OBJECTS:
+        if reader.resource.endswith(_LIST_OBJECTS):
             if reader.config.get("Transformation") != "LOAD_AND_FLATTEN":
                 return [item async for item in _objects(aws, parameters, limit)]
             return await _flattened(aws, reader.config, parameters, pointer=pointer, limit=limit)

@@ -8,6 +8,7 @@ import asyncio
 import uuid
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -124,6 +125,34 @@ def items_stream(map_run_arn: str) -> str:
     return f"stepfunctions/items/{map_run_arn}"
 
 
+@dataclass(frozen=True)
+class Progress:
+    """How far each child has come, and how many items it has."""
+
+    statuses: list[str]
+    item_counts: list[int]
+
+    @classmethod
+    def of(cls, store: Store, run: dict[str, Any], generation: int) -> "Progress":
+        """As the store has it. `generation`: how often the run has been redriven."""
+        statuses = []
+        for index in range(run["children"]):
+            child = child_of(store, run, index)
+            status = PENDING if child is None else child["status"]
+            if child is not None and status in UNSUCCESSFUL and child["generation"] < generation:
+                status = PENDING_REDRIVE
+            statuses.append(status)
+        entries = store.read(items_stream(run["mapRunArn"]))
+        return cls(statuses, [batch["items"] for entry in entries for batch in entry["batches"]])
+
+    def counts(self) -> dict[str, dict[str, int]]:
+        """How many executions and items are in each status."""
+        items: Counter[str] = Counter()
+        for count, status in zip(self.item_counts, self.statuses, strict=False):
+            items[status] += count
+        return {"executions": dict(Counter(self.statuses)), "items": dict(items)}
+
+
 class MapRun:
     """A Map Run that is under way."""
 
@@ -209,15 +238,8 @@ class MapRun:
 
     def take_up(self, generation: int) -> None:
         """See how far each child has come."""
-        self.item_counts = [
-            batch["items"] for entry in self.store.read(self._stream) for batch in entry["batches"]
-        ]
-        for index in range(self.document["children"]):
-            child = child_of(self.store, self.document, index)
-            status = PENDING if child is None else child["status"]
-            if child is not None and status in UNSUCCESSFUL and child["generation"] < generation:
-                status = PENDING_REDRIVE
-            self.statuses.append(status)
+        progress = Progress.of(self.store, self.document, generation)
+        self.statuses, self.item_counts = progress.statuses, progress.item_counts
         self.counts = Counter(self.statuses)
 
     def _has_room(self) -> bool:
@@ -303,10 +325,7 @@ class MapRun:
 
     def described_counts(self) -> dict[str, dict[str, int]]:
         """How many executions and items are in each status."""
-        items: Counter[str] = Counter()
-        for count, status in zip(self.item_counts, self.statuses, strict=False):
-            items[status] += count
-        return {"executions": dict(self.counts), "items": dict(items)}
+        return Progress(self.statuses, self.item_counts).counts()
 
     def save(self, **members: Json) -> None:
         self.document = {**(self.store.get(MAP_RUN, self.arn) or self.document), **members}

@@ -12,6 +12,7 @@ from stagegate.local.states.map_run import (
     RUNNING,
     UNSUCCESSFUL,
     MapRun,
+    Progress,
     child_of,
     default_label,
     label_of,
@@ -44,16 +45,23 @@ class MapRuns:
 
     def describe_map_run(self, *, mapRunArn: str) -> dict[str, Any]:
         document = self._map_run(mapRunArn)
-        under_way = self._under_way(mapRunArn)
-        counts = under_way.described_counts() if under_way else document.get("counts", {})
+        counts = self._counts(document)
         are_written = bool(document.get("written"))
         return {
             **{name: document[name] for name in _DESCRIBED if document.get(name) is not None},
             "toleratedFailureCount": document["toleratedFailureCount"] or 0,
             "toleratedFailurePercentage": document["toleratedFailurePercentage"] or 0.0,
-            "itemCounts": _counts(counts.get("items", {}), are_written=are_written),
-            "executionCounts": _counts(counts.get("executions", {}), are_written=are_written),
+            "itemCounts": _counts(counts["items"], are_written=are_written),
+            "executionCounts": _counts(counts["executions"], are_written=are_written),
         }
+
+    def _counts(self, document: dict[str, Any]) -> dict[str, dict[str, int]]:
+        if (under_way := self._under_way(document["mapRunArn"])) is not None:
+            return under_way.described_counts()
+        if document["status"] == RUNNING:  # not taken up again yet after a restart
+            return Progress.of(self.store, document, document["redriveCount"]).counts()
+        counts: dict[str, dict[str, int]] = document["counts"]
+        return counts
 
     def list_map_runs(
         self, *, executionArn: str, maxResults: int = 100, nextToken: str | None = None

@@ -10,10 +10,12 @@ import pytest
 from stagegate.local.service import AWSError
 from stagegate.local.states.definition import ItemReader
 from stagegate.local.states.errors import StateFailed
-from stagegate.local.states.item_reader import GET_OBJECT, LIST_OBJECTS, Item, read_items
+from stagegate.local.states.item_reader import Item, read_items
 from stagegate.local.states.paths import Values
 from stagegate.local.states.templates import compile_setting, compile_template
 
+GET_OBJECT = "arn:aws:states:::s3:getObject"
+LIST_OBJECTS = "arn:aws:states:::s3:listObjectsV2"
 CSV = b'name,count\nbeech,3\n"oak, old",\nelm\nash,1,more\n'
 
 

@@ -69,13 +69,15 @@ async def test_a_run_that_was_not_come_to_again_after_a_kill_is_aborted_all_the_
     await asyncio.wait_for(queue.is_full.wait(), 20)
     await machines.store.committed()
     stopped = await machines.killed(tmp_path / "stopped", is_started=False)
+    (run,) = stopped.api.list_map_runs(executionArn=execution)["mapRuns"]
+    before = stopped.api.describe_map_run(mapRunArn=run["mapRunArn"])
 
     stopped.api.stop_execution(executionArn=execution)
 
-    (run,) = stopped.api.list_map_runs(executionArn=execution)["mapRuns"]
     described = stopped.api.describe_map_run(mapRunArn=run["mapRunArn"])
     children = stopped.api.list_executions(mapRunArn=run["mapRunArn"])["executions"]
     await stopped.close()
+    assert (before["executionCounts"]["running"], before["itemCounts"]["running"]) == (2, 2)
     assert described["status"] == "ABORTED"
     assert [child["status"] for child in children] == ["ABORTED", "ABORTED"]
     assert queue.sent == []
