@@ -8,7 +8,7 @@ from typing import Any
 from stagegate.local.service import AWSError, Runtime, ends_with_its_client
 from stagegate.local.states.execution import Engine
 from stagegate.local.states.records import ACTIVITY
-from stagegate.local.states.requests import check_arn, check_name, now, page
+from stagegate.local.states.requests import check_arn, check_encryption, check_name, check_tags, now, page
 from stagegate.local.states.tags import Tags
 from stagegate.local.store import Store
 
@@ -34,7 +34,8 @@ class Activities(Tags):
         """Idempotent for the same name and encryption."""
         check_name(name)
         arn = self.runtime.arn("states", f"activity:{name}")
-        encryption = encryptionConfiguration or {"type": "AWS_OWNED_KEY"}
+        check_tags(arn, tags or [])
+        encryption = check_encryption(encryptionConfiguration)
         if (activity := self.store.get(ACTIVITY, arn)) is not None:
             if activity["encryptionConfiguration"] != encryption:
                 raise AWSError("ActivityAlreadyExists", f"Activity Already Exists: '{arn}'")
@@ -60,7 +61,7 @@ class Activities(Tags):
 
     def delete_activity(self, *, activityArn: str) -> dict[str, Any]:
         """Deleting what is not there is no error."""
-        check_arn(activityArn, "states")
+        check_arn(activityArn, "states", "activity")
         self.store.delete(ACTIVITY, activityArn)
         self.forget_tags(activityArn)
         return {}
@@ -77,7 +78,7 @@ class Activities(Tags):
         return {"taskToken": task.token, "input": task.input}
 
     def _activity(self, arn: str) -> dict[str, Any]:
-        check_arn(arn, "states")
+        check_arn(arn, "states", "activity")
         if (activity := self.store.get(ACTIVITY, arn)) is None:
             raise AWSError("ActivityDoesNotExist", f"Activity Does Not Exist: '{arn}'")
         return activity

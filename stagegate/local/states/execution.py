@@ -17,6 +17,7 @@ from stagegate.local.states.job_ends import JobEnds
 from stagegate.local.states.journal import Journal
 from stagegate.local.states.jsontext import from_text, to_text
 from stagegate.local.states.records import EXECUTION, MACHINE, REVISION, RUNNING
+from stagegate.local.states.redrives import redrive_status, with_token
 from stagegate.local.states.strand import Strand, timestamp
 from stagegate.local.states.tokens import Tokens
 from stagegate.local.store import Store
@@ -29,7 +30,6 @@ _END_EVENTS = {
     "TIMED_OUT": "ExecutionTimedOut",
     "ABORTED": "ExecutionAborted",
 }
-_REDRIVABLE_DAYS = 14
 _EXPRESS_SECONDS = 300
 _STARTS_BEFORE_OTHERS = 20
 
@@ -52,12 +52,11 @@ class Engine:
         self.map_runs: dict[str, MapRun] = {}
         self.activities = ActivityTasks()
         self.logs = ExecutionLogs(runtime.aws, spawn)
-        self.deleting = {
-            machine["stateMachineArn"]
-            for machine in runtime.store.list(MACHINE)
-            if machine.get("status") == "DELETING"
-        }
-        """State machines whose executions end with their next transition."""
+        self.deleting: dict[str, int] = {}
+        """State machines whose executions end with their next transition, and how many of these there are."""
+        for machine in runtime.store.list(MACHINE):
+            if machine.get("status") == "DELETING":
+                self.begin_deletion(machine["stateMachineArn"])
         self._programs: dict[str, Program] = {}
         self._logging: dict[str, dict[str, Any]] = {}
 
@@ -110,6 +109,13 @@ class Engine:
         document = store.get(EXECUTION, arn)
         assert document is not None
         return self.start(document)
+
+    def begin_deletion(self, machine: str) -> bool:
+        """End the executions of a state machine with their next transitions. False where none runs."""
+        running = [one for one in self.runtime.store.list(RUNNING) if one.get("machine") == machine]
+        if running:
+            self.deleting[machine] = len(running)
+        return bool(running)
 
     def stop_job(self, service: str, operation: str, request: dict[str, Any]) -> None:
         self.spawn(self._stop_job(service, operation, request), name=f"{operation} {request}")
@@ -217,6 +223,7 @@ class Execution:
         self.strand.stop_work()
         store = self.engine.runtime.store
         self.document |= {"status": status, "stopDate": _moment(event.timestamp), **outcome}
+        self.document["eventCount"] = event.id
         if self.is_express and "mapRunArn" not in self.document:
             forget(store, self.arn)  # what it came to is in its log
         else:
@@ -238,10 +245,11 @@ class Execution:
 
     def _finish_deletion(self) -> None:
         """The last execution of a state machine that is being deleted takes it along."""
-        store, machine = self.engine.runtime.store, self.document["stateMachineArn"]
-        if not any(running["machine"] == machine for running in store.list(RUNNING)):
-            store.delete(MACHINE, machine)
-            self.engine.deleting.discard(machine)
+        deleting, machine = self.engine.deleting, self.document["stateMachineArn"]
+        deleting[machine] -= 1
+        if not deleting[machine]:
+            del deleting[machine]
+            self.engine.runtime.store.delete(MACHINE, machine)
 
 
 def begin(engine: Engine, document: dict[str, Any]) -> None:
@@ -254,13 +262,15 @@ def begin(engine: Engine, document: dict[str, Any]) -> None:
     announce(engine.runtime, document)
 
 
-def redrive(engine: Engine, document: dict[str, Any]) -> None:
+def redrive(engine: Engine, document: dict[str, Any], *, client_token: str | None = None) -> None:
     """Run an execution again from where it failed; what succeeded stays as it is."""
     store, stream = engine.runtime.store, stream_of(document["executionArn"])
     for member in ("stopDate", "error", "cause"):
         document.pop(member, None)
-    count = document["redriveCount"] + 1
-    document |= {"status": "RUNNING", "redriveCount": count, "redriveDate": _moment(time.time())}
+    count, date = document["redriveCount"] + 1, _moment(time.time())
+    document |= {"status": "RUNNING", "redriveCount": count, "redriveDate": date}
+    if client_token is not None:
+        document["redriveTokens"] = with_token(document, client_token, date)
     journals.redrive(store, stream, count)
     journal = Journal.load(store, stream)
     journal.event("ExecutionRedriven", {"redriveCount": count}, previous_id=journal.last_id)
@@ -281,20 +291,6 @@ def forget(store: Store, arn: str) -> None:
 
 def stream_of(execution_arn: str) -> str:
     return f"stepfunctions/journal/{execution_arn}"
-
-
-def redrive_status(document: Mapping[str, Any]) -> dict[str, Json]:
-    """Whether the execution can be redriven, and why not."""
-    status = document["status"]
-    if status in ("RUNNING", "SUCCEEDED"):
-        reason = f"Execution is {status} and cannot be redriven"
-        return {"redriveStatus": "NOT_REDRIVABLE", "redriveStatusReason": reason}
-    if "mapRunArn" in document:
-        return {"redriveStatus": "REDRIVABLE_BY_MAP_RUN"}
-    if (datetime.now(UTC) - document["stopDate"]).days >= _REDRIVABLE_DAYS:
-        reason = "Execution has exceeded the redrivable period"
-        return {"redriveStatus": "NOT_REDRIVABLE", "redriveStatusReason": reason}
-    return {"redriveStatus": "REDRIVABLE"}
 
 
 def announce(runtime: Runtime, document: dict[str, Any]) -> None:

@@ -7,12 +7,13 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from stagegate.local.service import AWSError
+from stagegate.local.service import AWSError, Json
 from stagegate.local.states import journal
-from stagegate.local.states.execution import Engine, begin, redrive, redrive_status, stream_of
+from stagegate.local.states.execution import Engine, begin, redrive, stream_of
 from stagegate.local.states.history import as_api_event
 from stagegate.local.states.map_runs import MapRuns
-from stagegate.local.states.records import EXECUTION, MACHINE
+from stagegate.local.states.records import EXECUTION
+from stagegate.local.states.redrives import redrive_status, redriven_by
 from stagegate.local.states.requests import (
     begin_page,
     check_arn,
@@ -117,7 +118,7 @@ class Executions(MapRuns):
     def describe_execution(self, *, executionArn: str, includedData: str = "ALL_DATA") -> dict[str, Any]:
         execution = self._execution(executionArn)
         described = {member: execution[member] for member in _DESCRIBED if member in execution}
-        return {**_with_details(described, includedData), **redrive_status(execution)}
+        return {**_with_details(described, includedData), **self._redrive_status(execution)}
 
     def list_executions(
         self,
@@ -132,7 +133,7 @@ class Executions(MapRuns):
         """The latest first; of a state machine, a version or an alias, or of a Map Run."""
         if (stateMachineArn is None) == (mapRunArn is None):
             raise AWSError("ValidationException", "Must provide either a state machine ARN or a Map Run ARN.")
-        before = begin_page(nextToken)
+        before = begin_page(nextToken, of="executions")
         if mapRunArn is not None:
             found = self.map_run_executions(mapRunArn, before=before)
         else:
@@ -143,7 +144,7 @@ class Executions(MapRuns):
             if statusFilter in (None, execution["status"])
             and redriveFilter in (None, "REDRIVEN" if execution["redriveCount"] else "NOT_REDRIVEN")
         )
-        listed, token = end_page(matching, maxResults)
+        listed, token = end_page(matching, maxResults, of="executions")
         executions = [
             {member: execution[member] for member in _LISTED if member in execution} for execution in listed
         ]
@@ -171,16 +172,20 @@ class Executions(MapRuns):
         return {"stopDate": execution["stopDate"]}
 
     def redrive_execution(self, *, executionArn: str, clientToken: str | None = None) -> dict[str, Any]:
-        """Idempotent for the same client token, as long as the execution runs."""
+        """Idempotent for the client tokens of late."""
         execution = self._execution(executionArn)
-        if clientToken is not None and execution.get("redriveToken") == clientToken:
-            return {"redriveDate": execution["redriveDate"]}
-        status = redrive_status(execution)
+        if clientToken is not None and (date := redriven_by(execution, clientToken)) is not None:
+            return {"redriveDate": date}
+        status = self._redrive_status(execution)
         if status["redriveStatus"] != "REDRIVABLE":
             reason = status.get("redriveStatusReason", "The execution is redriven with its Map Run")
             raise AWSError("ExecutionNotRedrivable", str(reason))
-        redrive(self.engine, execution | ({"redriveToken": clientToken} if clientToken else {}))
-        return {"redriveDate": self._execution(executionArn)["redriveDate"]}
+        redrive(self.engine, execution, client_token=clientToken)
+        return {"redriveDate": execution["redriveDate"]}
+
+    def _redrive_status(self, execution: dict[str, Any]) -> dict[str, Json]:
+        machine = execution["stateMachineArn"].partition("/")[0]
+        return redrive_status(execution, is_deleting=machine in self.engine.deleting)
 
     def get_execution_history(
         self,
@@ -195,10 +200,12 @@ class Executions(MapRuns):
         self._execution(executionArn)
         if running := self.engine.running.get(executionArn):
             running.journal.flush()
+        of = f"events {executionArn}"
+        beyond = begin_page(nextToken, of=of)
         events = journal.numbered_events(
-            self.store, stream_of(executionArn), reverse=reverseOrder, beyond=begin_page(nextToken)
+            self.store, stream_of(executionArn), reverse=reverseOrder, beyond=beyond
         )
-        listed, token = end_page(events, maxResults)
+        listed, token = end_page(events, maxResults, of=of)
         described = [as_api_event(event, include_execution_data=includeExecutionData) for event in listed]
         return {"events": described, **token}
 
@@ -227,16 +234,14 @@ class Executions(MapRuns):
         return target
 
     def _execution(self, arn: str) -> dict[str, Any]:
-        check_arn(arn, "states")
-        if ":express:" in arn and self.store.get(MACHINE, _express_machine(arn)) is not None:
-            raise AWSError("InvalidArn", "Invalid Arn: 'Resource type not valid in this context: express'")
-        if (execution := self.store.get(EXECUTION, arn)) is None:
+        """Of Express ones only those that a Map Run has started."""
+        check_arn(arn, "states", "execution", "express")
+        execution = self.store.get(EXECUTION, arn)
+        if execution is None or "mapRunArn" not in execution:
+            check_arn(arn, "states", "execution")
+        if execution is None:
             raise AWSError("ExecutionDoesNotExist", f"Execution Does Not Exist: '{arn}'")
         return execution
-
-
-def _express_machine(execution_arn: str) -> str:
-    return machine_arn(execution_arn).replace(":express:", ":stateMachine:")
 
 
 def _new_execution(

@@ -6,12 +6,20 @@ from typing import Any
 
 from stagegate.local.service import AWSError, Json, Runtime
 from stagegate.local.states.execution import Engine
-from stagegate.local.states.map_runs import of_processor
-from stagegate.local.states.records import ALIAS, EXECUTION, MACHINE, REVISION, RUNNING, VERSION
-from stagegate.local.states.requests import check_arn, check_definition, check_name, now, page
+from stagegate.local.states.map_runs import labelled_processor, of_processor
+from stagegate.local.states.records import ALIAS, EXECUTION, MACHINE, REVISION, VERSION
+from stagegate.local.states.requests import (
+    check_arn,
+    check_definition,
+    check_encryption,
+    check_name,
+    check_tags,
+    now,
+    page,
+)
 from stagegate.local.states.tags import Tags
 from stagegate.local.states.validation import report
-from stagegate.local.states.versions import Versions, resolve
+from stagegate.local.states.versions import Versions, labelled, resolve
 from stagegate.local.store import Store
 
 _SETTINGS = (
@@ -45,42 +53,36 @@ class StateMachines(Versions, Tags):
         encryptionConfiguration: dict[str, Any] | None = None,
         versionDescription: str | None = None,
     ) -> dict[str, Any]:
-        """Idempotent for the same name, definition and settings."""
+        """Idempotent for the same name and settings; another role or other tags change nothing, as on AWS."""
         check_name(name)
         check_arn(roleArn, "iam")
         _check_version_description(publish, versionDescription)
-        arn = self.runtime.arn("states", f"stateMachine:{name}")
+        check_tags(arn := self.runtime.arn("states", f"stateMachine:{name}"), tags or [])
         settings = {
             "type": type,
-            "roleArn": roleArn,
+            "definition": definition,
             "loggingConfiguration": _logging(loggingConfiguration),
             "tracingConfiguration": tracingConfiguration or {"enabled": False},
-            "encryptionConfiguration": encryptionConfiguration or {"type": "AWS_OWNED_KEY"},
+            "encryptionConfiguration": check_encryption(encryptionConfiguration),
         }
         check_definition(definition, type)
-        if (machine := self.store.get(MACHINE, arn)) is not None:
-            self._check_not_deleting(machine)
-            same = {**settings, "definition": definition}
-            if any(machine[member] != value for member, value in same.items()):
+        if self.store.get(MACHINE, arn) is not None:
+            machine = self.machine(arn)
+            if any(machine[member] != value for member, value in settings.items()):
                 raise AWSError("StateMachineAlreadyExists", f"State Machine Already Exists: '{arn}'")
         else:
             machine = {
                 "stateMachineArn": arn,
                 "name": name,
-                "definition": definition,
+                "roleArn": roleArn,
                 "creationDate": now(),
-                "versions": 0,
                 **settings,
             }
-            self._put_revision(machine)
+            self._put_revision(machine, is_updated=False)
             if tags:
                 self.tag_resource(resourceArn=arn, tags=tags)
         created = {"stateMachineArn": arn, "creationDate": machine["creationDate"]}
-        if publish:
-            created["stateMachineVersionArn"] = self.publish(machine, versionDescription)[
-                "stateMachineVersionArn"
-            ]
-        return created
+        return created | (self._published(machine, versionDescription) if publish else {})
 
     def update_state_machine(
         self,
@@ -110,7 +112,6 @@ class StateMachines(Versions, Tags):
                 "must be specified",
             )
         machine = self.machine(stateMachineArn)
-        self._check_not_deleting(machine)
         _check_version_description(publish, versionDescription)
         if definition is not None:
             check_definition(definition, machine["type"])
@@ -118,30 +119,35 @@ class StateMachines(Versions, Tags):
             check_arn(roleArn, "iam")
         if loggingConfiguration is not None:
             changes["loggingConfiguration"] = _logging(loggingConfiguration)
+        is_changed = any(machine[member] != value for member, value in changes.items())
         machine = {**machine, **changes, "updateDate": now()}
-        self._put_revision(machine)
-        updated = {"updateDate": machine["updateDate"], "revisionId": machine["revisionId"]}
-        if publish:
-            updated["stateMachineVersionArn"] = self.publish(machine, versionDescription)[
-                "stateMachineVersionArn"
-            ]
-        return updated
+        if is_changed:
+            self._put_revision(machine, is_updated=True)
+        else:
+            self.store.put(MACHINE, stateMachineArn, machine)
+        updated = {"updateDate": machine["updateDate"]}
+        if machine.get("isUpdated"):
+            updated["revisionId"] = machine["revisionId"]
+        return updated | (self._published(machine, versionDescription) if publish else {})
 
-    def _put_revision(self, machine: dict[str, Any]) -> None:
+    def _published(self, machine: dict[str, Any], description: str | None) -> dict[str, str]:
+        return {"stateMachineVersionArn": self.publish(machine, description)["stateMachineVersionArn"]}
+
+    def _put_revision(self, machine: dict[str, Any], *, is_updated: bool) -> None:
         """Keep what the machine is now, for the executions that start with it."""
-        machine["revisionId"] = str(uuid.uuid4())
+        machine |= {"revisionId": str(uuid.uuid4()), "isUpdated": is_updated}
         self.store.put(MACHINE, machine["stateMachineArn"], machine)
-        members = (*_SETTINGS, "name", "type", "revisionId", "stateMachineArn")
+        members = (*_SETTINGS, "name", "type", "revisionId", "isUpdated", "stateMachineArn")
         revision = {member: machine[member] for member in members}
         revision["updateDate"] = machine.get("updateDate", machine["creationDate"])
-        revision["isUpdated"] = "updateDate" in machine
         self.store.put(REVISION, machine["revisionId"], revision)
 
     def describe_state_machine(
         self, *, stateMachineArn: str, includedData: str = "ALL_DATA"
     ) -> dict[str, Any]:
-        """Of a version's ARN what the version has; an alias has no description of its own here."""
-        target = resolve(self.store, stateMachineArn)
+        """Of a version's ARN what the version has; of a distributed Map's what it does with each item."""
+        arn, _, label = stateMachineArn.partition("/")
+        target = resolve(self.store, arn)
         machine, revision = target.machine, self.store.get(REVISION, target.revision_id)
         assert revision is not None
         described = {
@@ -152,7 +158,9 @@ class StateMachines(Versions, Tags):
             "creationDate": target.creation_date,
             **{member: revision[member] for member in _SETTINGS},
         }
-        if revision["isUpdated"]:
+        if label:
+            described |= self._of_map(stateMachineArn, label, revision)
+        if revision.get("isUpdated"):
             described["revisionId"] = revision["revisionId"]
         if target.description is not None:
             described["description"] = target.description
@@ -160,18 +168,23 @@ class StateMachines(Versions, Tags):
             del described["definition"]
         return described
 
+    def _of_map(self, arn: str, label: str, revision: dict[str, Any]) -> dict[str, Any]:
+        if (processor := labelled_processor(revision["definition"], label)) is None:
+            raise AWSError("StateMachineDoesNotExist", f"State Machine Does Not Exist: '{arn}'")
+        return {"stateMachineArn": arn, "label": label, "definition": processor}
+
     def describe_state_machine_for_execution(
         self, *, executionArn: str, includedData: str = "ALL_DATA"
     ) -> dict[str, Any]:
         """The state machine as it was when the execution started."""
-        check_arn(executionArn, "states")
+        check_arn(executionArn, "states", "execution", "express")
         if (execution := self.store.get(EXECUTION, executionArn)) is None:
             raise AWSError("ExecutionDoesNotExist", f"Execution Does Not Exist: '{executionArn}'")
         revision = self.store.get(REVISION, execution["revision"])
         assert revision is not None
         members = (*_SETTINGS, "name", "stateMachineArn", "updateDate")
         described = {member: revision[member] for member in members}
-        if revision["isUpdated"]:
+        if revision.get("isUpdated"):
             described["revisionId"] = revision["revisionId"]
         if "processorOf" in execution:
             described = of_processor(described, execution)
@@ -184,15 +197,16 @@ class StateMachines(Versions, Tags):
 
         Deleting what is not there is no error.
         """
-        check_arn(stateMachineArn, "states")
+        check_arn(stateMachineArn, "states", "stateMachine")
+        if "/" in stateMachineArn:
+            raise labelled(stateMachineArn)
         if (machine := self.store.get(MACHINE, stateMachineArn)) is None:
             return {}
         for kind in (VERSION, ALIAS):
             for document in self.store.list(kind, prefix=f"{stateMachineArn}:"):
                 self.store.delete(kind, document["arn"])
-        if any(execution["machine"] == stateMachineArn for execution in self.store.list(RUNNING)):
+        if self.engine.begin_deletion(stateMachineArn):
             self.store.put(MACHINE, stateMachineArn, {**machine, "status": "DELETING"})
-            self.engine.deleting.add(stateMachineArn)
         else:
             self.store.delete(MACHINE, stateMachineArn)
         self.forget_tags(stateMachineArn)
@@ -220,16 +234,6 @@ class StateMachines(Versions, Tags):
             "diagnostics": [diagnostic.as_members() for diagnostic in listed],
             "truncated": len(listed) < len(found),
         }
-
-    def machine(self, arn: str) -> dict[str, Any]:
-        check_arn(arn, "states")
-        if (machine := self.store.get(MACHINE, arn)) is None:
-            raise AWSError("StateMachineDoesNotExist", f"State Machine Does Not Exist: '{arn}'")
-        return machine
-
-    def _check_not_deleting(self, machine: dict[str, Any]) -> None:
-        if machine.get("status") == "DELETING":
-            raise AWSError("StateMachineDeleting", f"State Machine Deleting: '{machine['stateMachineArn']}'")
 
 
 def _check_version_description(publish: bool, description: str | None) -> None:

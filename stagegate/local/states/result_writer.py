@@ -10,8 +10,8 @@ from typing import Any
 
 from stagegate.local.service import Aws, AWSError, Json
 from stagegate.local.states.errors import StateFailed
-from stagegate.local.states.execution import redrive_status
 from stagegate.local.states.jsontext import from_text, to_text
+from stagegate.local.states.redrives import redrive_status
 
 _RESULT_WRITER_FAILED = "States.ResultWriterFailed"
 _FILES = {

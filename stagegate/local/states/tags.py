@@ -4,10 +4,8 @@ from typing import Any
 
 from stagegate.local.service import AWSError
 from stagegate.local.states.records import ACTIVITY, MACHINE, TAGS
-from stagegate.local.states.requests import check_arn
+from stagegate.local.states.requests import check_arn, check_tags
 from stagegate.local.store import Store
-
-_MAXIMUM_TAGS = 50
 
 
 class Tags:
@@ -18,12 +16,7 @@ class Tags:
     def tag_resource(self, *, resourceArn: str, tags: list[dict[str, str]]) -> dict[str, Any]:
         self._check_is_there(resourceArn)
         kept = self._tags(resourceArn) | {tag["key"]: tag.get("value", "") for tag in tags}
-        if len(kept) > _MAXIMUM_TAGS:
-            raise AWSError(
-                "TooManyTags",
-                f"Too Many Tags: a resource has at most {_MAXIMUM_TAGS} tags",
-                resourceName=resourceArn,
-            )
+        check_tags(resourceArn, [{"key": key} for key in kept])
         self.store.put(TAGS, resourceArn, {"tags": kept})
         return {}
 
@@ -44,6 +37,6 @@ class Tags:
         return (self.store.get(TAGS, arn) or {"tags": {}})["tags"]  # type: ignore[no-any-return]
 
     def _check_is_there(self, arn: str) -> None:
-        check_arn(arn, "states")
+        check_arn(arn, "states", "stateMachine", "activity")
         if self.store.get(ACTIVITY if ":activity:" in arn else MACHINE, arn) is None:
             raise AWSError("ResourceNotFound", f"Resource not found: '{arn}'", resourceName=arn)

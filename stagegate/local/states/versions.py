@@ -33,9 +33,20 @@ def machine_arn(arn: str) -> str:
     return ":".join(arn.split(":")[:7])
 
 
+def labelled(arn: str) -> AWSError:
+    """What an operation says that takes no ARN of a distributed Map's state machine."""
+    return AWSError(
+        "ValidationException",
+        f"The operation does not support an ARN with the label of a Map state: '{arn}'",
+        reason="API_DOES_NOT_SUPPORT_LABELED_ARNS",
+    )
+
+
 def resolve(store: Store, arn: str) -> Target:
     """What `arn` stands for; an alias with two versions gives one of them by its weight."""
-    check_arn(arn, "states")
+    check_arn(arn, "states", "stateMachine")
+    if "/" in arn:
+        raise labelled(arn)
     if (machine := store.get(MACHINE, machine_arn(arn))) is not None:
         if arn == machine["stateMachineArn"]:
             return Target(
@@ -67,14 +78,13 @@ class Versions:
         self, *, stateMachineArn: str, revisionId: str | None = None, description: str | None = None
     ) -> dict[str, Any]:
         """The revision that the state machine has now. Idempotent for the same revision."""
-        machine = self._machine_of(stateMachineArn)
-        is_updated = "updateDate" in machine
-        if revisionId is not None and revisionId != (machine["revisionId"] if is_updated else _INITIAL):
+        machine = self.machine(stateMachineArn)
+        current = machine["revisionId"] if machine.get("isUpdated") else _INITIAL
+        if revisionId not in (None, current):
             raise AWSError(
                 "ConflictException",
-                "Failed to publish the State Machine version for revision "
-                f"{revisionId}. The current State Machine revision is "
-                f"{machine['revisionId'] if is_updated else _INITIAL}.",
+                f"Failed to publish the State Machine version for revision {revisionId}. "
+                f"The current State Machine revision is {current}.",
             )
         version = self.publish(machine, description)
         return {
@@ -112,7 +122,7 @@ class Versions:
 
     def delete_state_machine_version(self, *, stateMachineVersionArn: str) -> dict[str, Any]:
         """Deleting what is not there is no error."""
-        check_arn(stateMachineVersionArn, "states")
+        check_arn(stateMachineVersionArn, "states", "stateMachine")
         users = [
             alias["name"]
             for alias in self.store.list(ALIAS, prefix=f"{machine_arn(stateMachineVersionArn)}:")
@@ -131,7 +141,7 @@ class Versions:
         self, *, stateMachineArn: str, nextToken: str | None = None, maxResults: int = 100
     ) -> dict[str, Any]:
         """The latest first."""
-        check_arn(stateMachineArn, "states")
+        check_arn(stateMachineArn, "states", "stateMachine")
         listed = [
             {member: version[member] for member in ("stateMachineVersionArn", "creationDate")}
             for version in reversed(self._versions(stateMachineArn))
@@ -176,13 +186,14 @@ class Versions:
         alias = self._alias(stateMachineAliasArn)
         if description is None and routingConfiguration is None:
             raise AWSError(
-                "ValidationException", "Either description or routingConfiguration must be specified"
+                "ValidationException",
+                "Either description or routingConfiguration must be specified",
+                reason="MISSING_REQUIRED_PARAMETER",
             )
         if routingConfiguration is not None:
-            machine = self._check_routes(routingConfiguration)
-            if machine != machine_arn(stateMachineAliasArn):
-                raise AWSError(
-                    "ValidationException", "The versions must be of the state machine that the alias is of"
+            if (machine := self._check_routes(routingConfiguration)) != machine_arn(stateMachineAliasArn):
+                raise _invalid_routes(
+                    f"The alias is not one of the state machine of the versions: '{machine}'"
                 )
             alias["routingConfiguration"] = routingConfiguration
         if description is not None:
@@ -206,7 +217,7 @@ class Versions:
         self, *, stateMachineArn: str, nextToken: str | None = None, maxResults: int = 100
     ) -> dict[str, Any]:
         """Of a state machine, or of one of its versions; the latest first."""
-        self._machine_of(machine_arn(stateMachineArn))
+        self.machine(machine_arn(stateMachineArn))
         aliases = self.store.list(ALIAS, prefix=f"{machine_arn(stateMachineArn)}:")
         if stateMachineArn != machine_arn(stateMachineArn):
             aliases = [
@@ -221,14 +232,23 @@ class Versions:
     def _check_routes(self, routes: list[dict[str, Any]]) -> str:
         """The ARN of the state machine that the routes lead to."""
         versions = _routed(routes)
-        if not 1 <= len(routes) <= 2 or len(set(versions)) < len(versions):
-            raise AWSError("ValidationException", "An alias routes to one version, or to two that differ")
-        if sum(route["weight"] for route in routes) != 100:
-            raise AWSError("ValidationException", "Sum of routing configuration weights must equal 100.")
+        weights = [route["weight"] for route in routes]
+        if not 1 <= len(routes) <= 2:
+            raise _invalid_routes(f"A routing configuration has one version or two, not {len(routes)}.")
+        if sum(weights) != 100:
+            raise _invalid_routes(f"Sum of routing configuration weights must equal 100. Received: {weights}")
+        if len(set(versions)) < len(versions):
+            raise _invalid_routes(
+                "Routing configuration must contain distinct state machine version ARNs. "
+                f"Received: [{', '.join(versions)}]"
+            )
         if len({machine_arn(version) for version in versions}) > 1:
-            raise AWSError("ValidationException", "The versions must be of one and the same state machine")
+            raise _invalid_routes(
+                "Routing configuration must contain versions of the same state machine. "
+                f"Received: [{', '.join(versions)}]"
+            )
         for version in versions:
-            check_arn(version, "states")
+            check_arn(version, "states", "stateMachine")
             if self.store.get(VERSION, version) is None:
                 raise AWSError(
                     "ResourceNotFound", f"Request references a resource that does not exist: '{version}'"
@@ -239,18 +259,25 @@ class Versions:
         return self.store.list(VERSION, prefix=f"{arn}:")
 
     def _alias(self, arn: str) -> dict[str, Any]:
-        check_arn(arn, "states")
+        check_arn(arn, "states", "stateMachine")
         if (alias := self.store.get(ALIAS, arn)) is None:
             raise AWSError("ResourceNotFound", f"Request references a resource that does not exist: '{arn}'")
         return alias
 
-    def _machine_of(self, arn: str) -> dict[str, Any]:
-        check_arn(arn, "states")
+    def machine(self, arn: str) -> dict[str, Any]:
+        """The document of a state machine, which is not being deleted."""
+        check_arn(arn, "states", "stateMachine")
+        if "/" in arn:
+            raise labelled(arn)
         if (machine := self.store.get(MACHINE, arn)) is None:
             raise AWSError("StateMachineDoesNotExist", f"State Machine Does Not Exist: '{arn}'")
         if machine.get("status") == "DELETING":
             raise AWSError("StateMachineDeleting", f"State Machine Deleting: '{arn}'")
         return machine
+
+
+def _invalid_routes(message: str) -> AWSError:
+    return AWSError("ValidationException", message, reason="INVALID_ROUTING_CONFIGURATION")
 
 
 def _routed(routes: list[dict[str, Any]]) -> list[str]:

@@ -145,9 +145,9 @@ async def test_an_alias_is_moved_described_and_deleted(machines: Machines) -> No
 @pytest.mark.parametrize(
     ("weights", "message"),
     [
-        ([], "routes to one version, or to two"),
+        ([], "one version or two, not 0"),
         ([("1", 90)], "must equal 100"),
-        ([("1", 50), ("1", 50)], "two that differ"),
+        ([("1", 50), ("1", 50)], "distinct state machine version ARNs"),
         ([("9", 100)], "does not exist"),
     ],
 )
