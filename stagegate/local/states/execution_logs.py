@@ -16,6 +16,7 @@ from stagegate.local.states.journal import Event, Journal
 from stagegate.local.states.jsontext import to_text
 
 _BATCH_SECONDS = 0.5
+_MAXIMUM_DATA = 248 * 1024
 _FATAL = ("ExecutionAborted", "ExecutionFailed", "ExecutionTimedOut")
 _ERRORS = ("Failed", "TimedOut", "Aborted", "FailStateEntered")
 
@@ -38,7 +39,7 @@ class ExecutionLogs:
         group = (
             destination["cloudWatchLogsLogGroup"]["logGroupArn"].split(":log-group:")[1].removesuffix(":*")
         )
-        machine = document["stateMachineArn"].rpartition(":")[2]
+        machine = document["stateMachineArn"].rpartition(":")[2].partition("/")[0]
         has_data = configuration["includeExecutionData"]
 
         def write(event: Event) -> None:
@@ -80,9 +81,25 @@ def _record(event: Event, document: dict[str, Any], *, has_data: bool) -> dict[s
     return {
         "id": str(event.id),
         "type": event.type,
-        "details": details_of(event, include_execution_data=has_data),
+        "details": _shortened(details_of(event, include_execution_data=has_data)),
         "previous_event_id": str(event.previous_id),
         "event_timestamp": str(round(event.timestamp * 1000)),
         "execution_arn": document["executionArn"],
         "redrive_count": str(document["redriveCount"]),
     }
+
+
+def _shortened(details: dict[str, Json]) -> dict[str, Json]:
+    """With as much of a large input or output as fits into an event of CloudWatch Logs, as AWS has it."""
+    for name in ("input", "output", "parameters"):
+        if (text := details.get(name)) is not None and _escaped_size(text) > _MAXIMUM_DATA:
+            while _escaped_size(text) > _MAXIMUM_DATA:
+                text = text[: len(text) * _MAXIMUM_DATA // _escaped_size(text)]
+            details[name] = text
+            if f"{name}Details" in details:
+                details[f"{name}Details"] = {"truncated": True}
+    return details
+
+
+def _escaped_size(text: str) -> int:
+    return len(to_text(text).encode())

@@ -11,8 +11,9 @@ from stagegate.local.service import AWSError, Json
 from stagegate.local.states import journal
 from stagegate.local.states.execution import Engine, begin, redrive, stream_of
 from stagegate.local.states.history import as_api_event
-from stagegate.local.states.map_runs import MapRuns
-from stagegate.local.states.records import EXECUTION
+from stagegate.local.states.machines import SETTINGS
+from stagegate.local.states.map_runs import MapRuns, of_processor
+from stagegate.local.states.records import EXECUTION, REVISION
 from stagegate.local.states.redrives import redrive_status, redriven_by
 from stagegate.local.states.requests import (
     begin_page,
@@ -119,6 +120,23 @@ class Executions(MapRuns):
         execution = self._execution(executionArn)
         described = {member: execution[member] for member in _DESCRIBED if member in execution}
         return {**_with_details(described, includedData), **self._redrive_status(execution)}
+
+    def describe_state_machine_for_execution(
+        self, *, executionArn: str, includedData: str = "ALL_DATA"
+    ) -> dict[str, Any]:
+        """The state machine as it was when the execution started."""
+        execution = self._execution(executionArn)
+        revision = self.store.get(REVISION, execution["revision"])
+        assert revision is not None
+        members = (*SETTINGS, "name", "stateMachineArn", "updateDate")
+        described = {member: revision[member] for member in members}
+        if revision.get("isUpdated"):
+            described["revisionId"] = revision["revisionId"]
+        if "processorOf" in execution:
+            described = of_processor(described, execution)
+        if includedData == "METADATA_ONLY":
+            del described["definition"]
+        return described
 
     def list_executions(
         self,

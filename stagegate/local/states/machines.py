@@ -6,8 +6,8 @@ from typing import Any
 
 from stagegate.local.service import AWSError, Json, Runtime
 from stagegate.local.states.execution import Engine
-from stagegate.local.states.map_runs import labelled_processor, of_processor
-from stagegate.local.states.records import ALIAS, EXECUTION, MACHINE, REVISION, VERSION
+from stagegate.local.states.map_runs import labelled_processor
+from stagegate.local.states.records import ALIAS, MACHINE, REVISION, VERSION
 from stagegate.local.states.requests import (
     check_arn,
     check_definition,
@@ -22,7 +22,7 @@ from stagegate.local.states.validation import report
 from stagegate.local.states.versions import Versions, labelled, resolve
 from stagegate.local.store import Store
 
-_SETTINGS = (
+SETTINGS = (
     "definition",
     "roleArn",
     "loggingConfiguration",
@@ -121,6 +121,8 @@ class StateMachines(Versions, Tags):
             changes["loggingConfiguration"] = _logging(loggingConfiguration)
         is_changed = any(machine[member] != value for member, value in changes.items())
         machine = {**machine, **changes, "updateDate": now()}
+        if is_changed and publish:
+            self.check_version_quota(stateMachineArn)
         if is_changed:
             self._put_revision(machine, is_updated=True)
         else:
@@ -137,7 +139,7 @@ class StateMachines(Versions, Tags):
         """Keep what the machine is now, for the executions that start with it."""
         machine |= {"revisionId": str(uuid.uuid4()), "isUpdated": is_updated}
         self.store.put(MACHINE, machine["stateMachineArn"], machine)
-        members = (*_SETTINGS, "name", "type", "revisionId", "isUpdated", "stateMachineArn")
+        members = (*SETTINGS, "name", "type", "revisionId", "isUpdated", "stateMachineArn")
         revision = {member: machine[member] for member in members}
         revision["updateDate"] = machine.get("updateDate", machine["creationDate"])
         self.store.put(REVISION, machine["revisionId"], revision)
@@ -156,7 +158,7 @@ class StateMachines(Versions, Tags):
             "status": machine.get("status", "ACTIVE"),
             "type": machine["type"],
             "creationDate": target.creation_date,
-            **{member: revision[member] for member in _SETTINGS},
+            **{member: revision[member] for member in SETTINGS},
         }
         if label:
             described |= self._of_map(stateMachineArn, label, revision)
@@ -172,25 +174,6 @@ class StateMachines(Versions, Tags):
         if (processor := labelled_processor(revision["definition"], label)) is None:
             raise AWSError("StateMachineDoesNotExist", f"State Machine Does Not Exist: '{arn}'")
         return {"stateMachineArn": arn, "label": label, "definition": processor}
-
-    def describe_state_machine_for_execution(
-        self, *, executionArn: str, includedData: str = "ALL_DATA"
-    ) -> dict[str, Any]:
-        """The state machine as it was when the execution started."""
-        check_arn(executionArn, "states", "execution", "express")
-        if (execution := self.store.get(EXECUTION, executionArn)) is None:
-            raise AWSError("ExecutionDoesNotExist", f"Execution Does Not Exist: '{executionArn}'")
-        revision = self.store.get(REVISION, execution["revision"])
-        assert revision is not None
-        members = (*_SETTINGS, "name", "stateMachineArn", "updateDate")
-        described = {member: revision[member] for member in members}
-        if revision.get("isUpdated"):
-            described["revisionId"] = revision["revisionId"]
-        if "processorOf" in execution:
-            described = of_processor(described, execution)
-        if includedData == "METADATA_ONLY":
-            del described["definition"]
-        return described
 
     def delete_state_machine(self, *, stateMachineArn: str) -> dict[str, Any]:
         """With its versions and aliases. Executions that run end with their next transition, as on AWS.

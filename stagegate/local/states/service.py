@@ -29,5 +29,6 @@ class StepFunctions(StateMachines, Executions, Activities, StateTests, Service):
         for execution in self.engine.running.values():
             execution.is_stopping = True
             execution.journal.flush()
+        await self.engine.logs.flush()  # first what is being sent, which would be cut off
         await super().stop()
         await self.engine.logs.flush()

@@ -38,6 +38,7 @@ from stagegate.local.states.records import ACTIVITY
 from stagegate.local.states.strand import MAXIMUM_DATA, Outcome, Visit, too_large
 from stagegate.local.states.templates import Setting
 from stagegate.local.states.tokens import issue_token
+from stagegate.local.states.versions import machine_arn
 
 _PREFIXES = {"lambda": "LambdaFunction", "activity": "Activity"}
 """Of the events of functions by their own ARN, and of activities."""
@@ -257,7 +258,7 @@ class Attempt:
         assert self.resource.job is not None
         response: dict[str, Any] = {}
         if self.resource.service == "states":
-            arn = request["stateMachineArn"].replace(":stateMachine:", ":execution:")
+            arn = machine_arn(request["stateMachineArn"]).replace(":stateMachine:", ":execution:")
             response = {"executionArn": f"{arn}:{request['name']}"}
         return self.resource.job.identify(request, response)
 

@@ -102,10 +102,7 @@ class Versions:
                     f"{versions[-1]['stateMachineVersionArn']}",
                 )
             return versions[-1]
-        if len(versions) >= _MAXIMUM_VERSIONS:
-            raise AWSError(
-                "ServiceQuotaExceededException", f"A state machine has at most {_MAXIMUM_VERSIONS} versions"
-            )
+        self.check_version_quota(machine["stateMachineArn"])
         number = machine.get("versions", 0) + 1
         arn = f"{machine['stateMachineArn']}:{number}"
         version = {
@@ -119,6 +116,12 @@ class Versions:
         self.store.put(VERSION, arn, version)
         self.store.put(MACHINE, machine["stateMachineArn"], {**machine, "versions": number})
         return version
+
+    def check_version_quota(self, arn: str) -> None:
+        if len(self._versions(arn)) >= _MAXIMUM_VERSIONS:
+            raise AWSError(
+                "ServiceQuotaExceededException", f"A state machine has at most {_MAXIMUM_VERSIONS} versions"
+            )
 
     def delete_state_machine_version(self, *, stateMachineVersionArn: str) -> dict[str, Any]:
         """Deleting what is not there is no error."""
