@@ -1,9 +1,11 @@
 """The distributed Map: a Map Run, which has an execution of its own for each item, or each batch of items."""
 
+import asyncio
 import uuid
+from dataclasses import replace
 
 from stagegate.local.service import Json
-from stagegate.local.states.branches import item_context, item_input, map_items, max_concurrency
+from stagegate.local.states.branches import item_context, map_items, max_concurrency
 from stagegate.local.states.definition import Map
 from stagegate.local.states.errors import (
     DATA_LIMIT_EXCEEDED,
@@ -14,7 +16,7 @@ from stagegate.local.states.errors import (
 from stagegate.local.states.item_batcher import make_batches
 from stagegate.local.states.item_reader import Item, items_of, read_items
 from stagegate.local.states.journal import Redriven
-from stagegate.local.states.jsontext import from_text, to_text
+from stagegate.local.states.jsontext import to_text
 from stagegate.local.states.map_run import (
     FAILED,
     MAP_RUN,
@@ -24,9 +26,13 @@ from stagegate.local.states.map_run import (
     machine_of,
     new_map_run,
 )
+from stagegate.local.states.paths import Values
 from stagegate.local.states.result_writer import transformed, write_results
 from stagegate.local.states.strand import MAXIMUM_DATA, Outcome, Visit, too_large
 from stagegate.local.states.templates import Setting
+
+_COMPACT = {"Transformation": "COMPACT"}
+_ITEMS_BEFORE_OTHERS = 100
 
 
 async def perform_distributed_map(visit: Visit, state: Map) -> Outcome:
@@ -150,12 +156,29 @@ async def _run(
 
 async def _prepare(run: MapRun, visit: Visit, state: Map, data: Json, *, items: list[Item] | None) -> None:
     """Read the items, and make of them what the children begin with."""
-    values = visit.values(data)
+    values = _unrecorded(visit, data)
     if items is None:
         assert state.item_reader is not None
         items = await read_items(run.engine.runtime.aws, state.item_reader, values)
-    inputs = [item_input(visit, state, data, _context(index, item)) for index, item in enumerate(items)]
+    inputs = []
+    for index, item in enumerate(items):
+        inputs.append(_selected(state, values, index, item))
+        if index % _ITEMS_BEFORE_OTHERS == 0:
+            await asyncio.sleep(0)
     await run.prepare(make_batches(state.item_batcher, inputs, values))
+
+
+def _unrecorded(visit: Visit, data: Json) -> Values:
+    """What is random or of the clock is not recorded one by one here: what comes of it is stored itself."""
+    return replace(visit.values(data), record=lambda produce: produce())
+
+
+def _selected(state: Map, values: Values, index: int, item: Item) -> Json:
+    """What a child begins with, where there are no batches."""
+    if state.parameters is None:
+        return item.value
+    context = _context(index, item)
+    return state.parameters(replace(values, context=lambda: {**values.context(), "Map": context}))
 
 
 async def _outcome(run: MapRun, visit: Visit, state: Map, data: Json, *, generation: int) -> dict[str, Json]:
@@ -168,7 +191,7 @@ async def _outcome(run: MapRun, visit: Visit, state: Map, data: Json, *, generat
     writer = state.result_writer
     outcome: dict[str, Json] = {}
     if writer is not None and writer.resource is not None:
-        place = {} if writer.parameters is None else writer.parameters(visit.values(data))
+        place = {} if writer.parameters is None else writer.parameters(_unrecorded(visit, data))
         written = await write_results(
             run.engine.runtime.aws, writer.config, place, run=run.document, children=run.children()
         )
@@ -189,17 +212,16 @@ def _collected(run: MapRun, state: Map) -> dict[str, Json]:
     is_wanted = state.is_jsonata or state.result_path or state.result_selector or state.assign
     if not is_wanted:
         return {"result": None}
-    if state.result_writer is not None:
-        result = transformed(state.result_writer.config, run.children())
-        return {"result": result} if len(to_text(result)) <= MAXIMUM_DATA else {}
-    outputs, size = [], 0
+    config = _COMPACT if state.result_writer is None else state.result_writer.config
+    result: list[Json] = []
+    size = 0
     for child in run.children():
-        if child["status"] == SUCCEEDED:
-            size += len(child["output"])
-            if size > MAXIMUM_DATA:
-                return {}
-            outputs.append(from_text(child["output"]))
-    return {"result": outputs}
+        part = transformed(config, child)
+        size += len(to_text(part))
+        if size > MAXIMUM_DATA:
+            return {}
+        result += part
+    return {"result": result}
 
 
 def _context(index: int, item: Item) -> dict[str, Json]:

@@ -169,6 +169,8 @@ class MapRun:
         self.statuses: list[str] = []
         self.item_counts: list[int] = []
         self.counts: Counter[str] = Counter()
+        self.items: Counter[str] = Counter()
+        """How many children, and how many of their items, are in each status."""
         self._stream = items_stream(arn)
         self._entry: tuple[int, list[dict[str, Json]]] = (-1, [])
         engine.map_runs[arn] = self
@@ -181,7 +183,7 @@ class MapRun:
     async def prepare(self, batches: Iterable[Batch]) -> None:
         """Write down what each child is to work on."""
         self.store.delete_stream(self._stream)
-        children = 0
+        self.statuses, self.item_counts = [], []
         entry: list[dict[str, Json]] = []
         for batch in batches:
             text = to_text(batch.input)
@@ -189,14 +191,16 @@ class MapRun:
                 cause = f"The input of a child execution is larger than {MAXIMUM_DATA} bytes."
                 raise StateFailed(DATA_LIMIT_EXCEEDED, cause)
             entry.append({"input": text, "items": batch.item_count})
-            children += 1
+            self.statuses.append(PENDING)
+            self.item_counts.append(batch.item_count)
             if len(entry) == _BATCHES_IN_AN_ENTRY:
                 self.store.append(self._stream, {"batches": entry})
                 entry = []
                 await asyncio.sleep(0)
         if entry:
             self.store.append(self._stream, {"batches": entry})
-        self.save(isPrepared=True, children=children)
+        self.save(isPrepared=True, children=len(self.statuses))
+        self._count()
 
     def input_of(self, index: int) -> str:
         """What a child begins with. Read when it is wanted: most children wait for others to end."""
@@ -215,7 +219,8 @@ class MapRun:
         """
         if self.document["redriveCount"] < generation:
             self.save(status=RUNNING, redriveCount=generation, redriveDate=_now(), stopDate=None, written=0)
-        self.take_up(generation)
+        if not self.statuses:
+            self.take_up(generation)
         waiting = [
             index for index, status in enumerate(self.statuses) if status in (PENDING, PENDING_REDRIVE)
         ]
@@ -240,24 +245,29 @@ class MapRun:
         """See how far each child has come."""
         progress = Progress.of(self.store, self.document, generation)
         self.statuses, self.item_counts = progress.statuses, progress.item_counts
-        self.counts = Counter(self.statuses)
+        self._count()
+
+    def _count(self) -> None:
+        counts = Progress(self.statuses, self.item_counts).counts()
+        self.counts, self.items = Counter(counts["executions"]), Counter(counts["items"])
 
     def _has_room(self) -> bool:
         return self.counts[RUNNING] < (self.document["maxConcurrency"] or MAXIMUM_CHILDREN)
 
     def _is_exceeded(self) -> bool:
-        failed = sum(self.counts[status] for status in UNSUCCESSFUL)
+        failed = sum(self.items[status] for status in UNSUCCESSFUL)
         count = self.document["toleratedFailureCount"]
         percentage = self.document["toleratedFailurePercentage"]
         if count is None and percentage is None:
             return failed > 0
         if count is not None and failed > count:
             return True
-        return percentage is not None and failed * 100 > percentage * len(self.statuses)
+        return percentage is not None and failed * 100 > percentage * self.items.total()
 
     def _move(self, index: int, status: str) -> None:
-        self.counts[self.statuses[index]] -= 1
-        self.counts[status] += 1
+        for counted, number in ((self.counts, 1), (self.items, self.item_counts[index])):
+            counted[self.statuses[index]] -= number
+            counted[status] += number
         self.statuses[index] = status
 
     def _start(self, index: int, generation: int) -> None:
@@ -325,7 +335,7 @@ class MapRun:
 
     def described_counts(self) -> dict[str, dict[str, int]]:
         """How many executions and items are in each status."""
-        return Progress(self.statuses, self.item_counts).counts()
+        return {"executions": dict(self.counts), "items": dict(self.items)}
 
     def save(self, **members: Json) -> None:
         self.document = {**(self.store.get(MAP_RUN, self.arn) or self.document), **members}

@@ -87,10 +87,9 @@ def _by_file(
     return chosen
 
 
-def transformed(config: Mapping[str, Any], children: Iterable[Mapping[str, Any]]) -> Json:
-    """The results as a writer without a bucket gives them: as the Map's own result."""
-    ended = [child for child in children if child["status"] not in _FILES["PENDING"]]
-    return _records(config, ended, is_successful=True)
+def transformed(config: Mapping[str, Any], child: Mapping[str, Any]) -> list[Json]:
+    """What a child that has ended adds to the Map's own result, where nothing is written."""
+    return _records(config, [child], is_successful=child["status"] == "SUCCEEDED")
 
 
 def _text(config: Mapping[str, Any], children: list[Mapping[str, Any]], *, is_successful: bool) -> str:
@@ -110,7 +109,7 @@ def _records(
     transformation = config.get("Transformation", "NONE")
     if transformation == "NONE" or not is_successful:
         return [_execution(child) for child in children]
-    outputs = [from_text(child["output"]) for child in children if "output" in child]
+    outputs = [from_text(child["output"]) for child in children]
     if transformation == "COMPACT":
         return outputs
     return [item for output in outputs for item in (output if isinstance(output, list) else [output])]

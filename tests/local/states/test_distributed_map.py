@@ -60,6 +60,7 @@ async def test_the_members_of_an_object_are_items_with_a_key(machines: Machines)
         {"key": "a", "value": 1},
         {"key": "b", "value": 2},
     ]
+    assert await machines.output(distributed(PASS), {"a": 1}) == [{"Key": "a", "Value": 1}]
 
 
 async def test_a_failure_that_is_not_tolerated_ends_the_run(machines: Machines) -> None:
@@ -109,7 +110,19 @@ async def test_failures_are_tolerated_up_to_a_limit(
 
     assert ended.status == status
     if status == "SUCCEEDED":
-        assert ended.output == [{"n": 0}, {"n": 2}, {"n": 4}]
+        assert [part.get("n", part.get("Error")) for part in ended.output] == [0, "Odd", 2, "Odd", 4, "Odd"]
+
+
+async def test_all_the_items_of_a_batch_that_fails_count(machines: Machines) -> None:
+    states = {**failing_on([1]), "First": {**failing_on([1])["First"], "InputPath": "$.Items[0]"}}
+    state = distributed(states, ItemBatcher={"MaxItemsPerBatch": 3}, MaxConcurrency=1)
+
+    tolerated = await machines.run(only({**state, "ToleratedFailureCount": 3}), [1, 2, 3, 4])
+    exceeded = await machines.run(only({**state, "ToleratedFailureCount": 2}), [1, 2, 3, 4])
+
+    assert (tolerated.status, exceeded.status) == ("SUCCEEDED", "FAILED")
+    run = map_run_of(machines, exceeded)
+    assert (run["itemCounts"]["failed"], run["executionCounts"]["failed"]) == (3, 1)
 
 
 @pytest.mark.parametrize(

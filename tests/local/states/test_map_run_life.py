@@ -12,6 +12,7 @@ from stagegate.local.service import AWSError
 from tests.local.states.conftest import Machines, only
 from tests.local.states.distributed_maps import (
     CALL,
+    PASS,
     Bucket,
     Queue,
     distributed,
@@ -81,6 +82,39 @@ async def test_a_run_that_was_not_come_to_again_after_a_kill_is_aborted_all_the_
     assert described["status"] == "ABORTED"
     assert [child["status"] for child in children] == ["ABORTED", "ABORTED"]
     assert queue.sent == []
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"ItemSelector": {"id.$": "States.UUID()"}},
+        {
+            "QueryLanguage": "JSONata",
+            "ItemSelector": "{% {'id': $uuid(), 'at': $millis()} %}",
+            "ItemBatcher": {"MaxItemsPerBatch": 2, "BatchInput": {"id": "{% $uuid() %}"}},
+        },
+    ],
+)
+async def test_what_is_random_in_a_run_that_has_ended_does_not_disturb_its_replay(
+    machines: Machines, tmp_path: Path, fields: dict[str, Any]
+) -> None:
+    definition = {
+        "StartAt": "Map",
+        "States": {
+            "Map": {**distributed(PASS, **fields), "Next": "Wait"},
+            "Wait": {"Type": "Wait", "Seconds": 1, "End": True},
+        },
+    }
+    execution = machines.start(definition, [1, 2, 3])
+    await machines.reaches(execution, "WaitStateEntered")
+    entered = machines.history(execution)[-1]["stateEnteredEventDetails"]["input"]
+
+    again = await machines.killed(tmp_path / "again")
+    ended = await again.end(execution)
+    await again.close()
+
+    assert (ended.status, ended.output) == ("SUCCEEDED", json.loads(entered))
+    assert ended.types.count("MapRunStarted") == 1
 
 
 async def test_a_redrive_runs_only_the_children_that_failed(machines: Machines) -> None:

@@ -172,8 +172,11 @@ async def test_a_bucket_that_takes_nothing_fails_the_writer() -> None:
         await write_results(aws, {}, {}, run=RUN, children=[])
 
 
-def test_without_a_bucket_the_executions_are_the_result() -> None:
-    result = transformed({"Transformation": "NONE"}, [child("a", output="1"), WAITING])
+def test_without_a_bucket_what_was_to_be_written_is_the_result() -> None:
+    (record,) = transformed({"Transformation": "NONE"}, child("a", output="1"))
+    (failed,) = transformed({"Transformation": "COMPACT"}, child("b", "FAILED", error="E"))
 
-    assert [record["Name"] for record in result] == ["a"]
-    assert transformed({"Transformation": "FLATTEN"}, [child("a", output="[1]"), WAITING]) == [1]
+    assert (record["Name"], record["Output"]) == ("a", "1")
+    assert (failed["Name"], failed["Status"], failed["Error"]) == ("b", "FAILED", "E")
+    assert transformed({"Transformation": "COMPACT"}, child("a", output="[1]")) == [[1]]
+    assert transformed({"Transformation": "FLATTEN"}, child("a", output="[1]")) == [1]
