@@ -52,7 +52,10 @@ def main() -> None:
         except ImportError:  # a pipeline without torch: its jobs import what they have
             continue
     gc.freeze()  # what is imported stays shared with the jobs
-    channel.send(json.dumps({"ready": True, "isolates": isolates}).encode())
+    try:
+        channel.send(json.dumps({"ready": True, "isolates": isolates}).encode())
+    except BrokenPipeError:  # the server has ended meanwhile
+        os._exit(0)
     code = 0
     if job := _serve(channel):
         try:

@@ -153,6 +153,7 @@ class Processes:
             self._channel.close()
         if self._ready is not None and not self._ready.done():
             self._ready.set_exception(LauncherLost("the process that starts jobs could not be started"))
+            self._ready.exception()  # nobody may be waiting for a job
         for ended in self._ends.values():
             if not ended.done():
                 ended.set_exception(LauncherLost("the process that starts jobs ended"))

@@ -1,7 +1,7 @@
 """SQLite: the one place where our services keep state, durable with commits in groups.
 
-Everything is written in the event loop's thread and seen at once. It is on disk when `committed()` returns:
-the server awaits that before it answers a request, and a service before it acts on the outside world.
+Everything is written in the event loop's thread and seen at once; what is written in one round of the loop is
+committed together. It is on disk when `committed()` returns: the server awaits that before it answers a request, and a service before it acts on the outside world.
 """
 
 import asyncio
@@ -17,8 +17,6 @@ from typing import Any
 from stagegate.errors import StagegateError
 
 log = logging.getLogger(__name__)
-
-_GROUP_SECONDS = 0.002  # commits are grouped over this time: durable, at a cost shared by all who wait
 
 
 _UPWARDS = """SELECT number, entry FROM entries WHERE stream = :stream AND number BETWEEN :least AND :most
@@ -48,7 +46,7 @@ class Store:
             self._database.close()
             raise
         self._commit: asyncio.Future[None] | None = None
-        self._timer: asyncio.TimerHandle | None = None
+        self._timer: asyncio.Handle | None = None
 
     def put(self, kind: str, key: str, document: dict[str, Any]) -> None:
         """Keep `document` under `kind` ("sagemaker/training-job") and `key`, in place of the one before."""
@@ -199,7 +197,7 @@ class Store:
         except RuntimeError:  # outside the server, as in a test or a tool: whoever writes also commits
             return
         self._commit = loop.create_future()
-        self._timer = loop.call_later(_GROUP_SECONDS, self.commit)
+        self._timer = loop.call_soon(self.commit)
 
     def _migrate(self, path: Path) -> None:
         (version,) = self._database.execute("PRAGMA user_version").fetchone()

