@@ -255,7 +255,7 @@ class MapRun:
         return self.counts[RUNNING] < (self.document["maxConcurrency"] or MAXIMUM_CHILDREN)
 
     def _is_exceeded(self) -> bool:
-        failed = sum(self.items[status] for status in UNSUCCESSFUL)
+        failed = self.items[FAILED] + self.items[TIMED_OUT]  # what was aborted has not failed
         count = self.document["toleratedFailureCount"]
         percentage = self.document["toleratedFailurePercentage"]
         if count is None and percentage is None:

@@ -117,6 +117,22 @@ async def test_what_is_random_in_a_run_that_has_ended_does_not_disturb_its_repla
     assert ended.types.count("MapRunStarted") == 1
 
 
+async def test_a_child_that_somebody_stops_has_not_failed(machines: Machines) -> None:
+    queue = Queue(machines, takes=0)
+    execution = machines.start(only(distributed(CALL)), [1, 2])
+    await asyncio.wait_for(queue.is_full.wait(), 20)
+    (run,) = machines.api.list_map_runs(executionArn=execution)["mapRuns"]
+    second, _ = machines.api.list_executions(mapRunArn=run["mapRunArn"])["executions"]
+
+    machines.api.stop_execution(executionArn=second["executionArn"], cause="not this one")
+    queue.may_go_on.set()
+    ended = await machines.end(execution)
+
+    counts = map_run_of(machines, ended)["executionCounts"]
+    assert (ended.status, counts["succeeded"], counts["aborted"]) == ("SUCCEEDED", 1, 1)
+    assert [part if part == 1 else part["Cause"] for part in ended.output] == [1, "not this one"]
+
+
 async def test_a_redrive_runs_only_the_children_that_failed(machines: Machines) -> None:
     asked: list[int] = []
     breaks = True
