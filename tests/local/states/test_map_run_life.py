@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import tracemalloc
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -330,3 +331,22 @@ async def test_a_map_beside_a_branch_that_fails_is_given_up(machines: Machines) 
     assert [event for event in ended.types if "Aborted" in event] == ["MapRunAborted", "MapStateAborted"]
     assert run["executionCounts"]["aborted"] == 2
     assert machines.api.engine.running == {}
+
+
+@pytest.mark.slow
+async def test_ten_thousand_items_take_little_memory(machines: Machines) -> None:
+    state = distributed({"Pause": {"Type": "Wait", "Seconds": 1, "End": True}}, ResultPath=None)
+    execution = machines.start(only(state), list(range(10_000)))
+    await machines.reaches(execution, "MapRunStarted")
+
+    tracemalloc.start()
+    task = machines.api.engine.running[execution].task
+    assert task is not None
+    await asyncio.wait([task], timeout=120)
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    ended = await machines.end(execution)
+
+    counts = map_run_of(machines, ended)["executionCounts"]
+    assert (ended.status, counts["succeeded"], counts["total"]) == ("SUCCEEDED", 10_000, 10_000)
+    assert most < 100_000_000
