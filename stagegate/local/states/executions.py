@@ -8,8 +8,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from stagegate.local.service import AWSError, Json
-from stagegate.local.states import journal
-from stagegate.local.states.execution import Engine, begin, redrive, stream_of
+from stagegate.local.states import journal, map_run
+from stagegate.local.states.execution import Engine, begin, forget, redrive, stream_of
 from stagegate.local.states.history import as_api_event
 from stagegate.local.states.machines import SETTINGS
 from stagegate.local.states.map_runs import MapRuns, of_processor
@@ -73,8 +73,8 @@ class Executions(MapRuns):
                 raise AWSError("ExecutionAlreadyExists", f"Execution Already Exists: '{arn}'")
             return {"executionArn": arn, "startDate": existing["startDate"]}
         if existing is not None:
-            self.store.delete(EXECUTION, arn)
-            self.store.delete_stream(stream_of(arn))
+            map_run.forget(self.store, existing)
+            forget(self.store, arn)
         document = _new_execution(arn, name, target, input, traceHeader)
         begin(self.engine, document)
         return {"executionArn": arn, "startDate": document["startDate"]}

@@ -13,7 +13,6 @@ from typing import Any
 
 from stagegate.local import apis
 from stagegate.local.service import AWSError, Json
-from stagegate.local.states.activity_tasks import ScheduledTask
 from stagegate.local.states.conversion import (
     as_state_failed,
     check_parameters,
@@ -26,7 +25,6 @@ from stagegate.local.states.definition import Task
 from stagegate.local.states.errors import (
     DATA_LIMIT_EXCEEDED,
     QUERY_EVALUATION_ERROR,
-    RUNTIME,
     TASK_FAILED,
     TIMEOUT,
     EvaluationFailed,
@@ -34,24 +32,20 @@ from stagegate.local.states.errors import (
 )
 from stagegate.local.states.integrations import SYNC_2
 from stagegate.local.states.jsontext import from_text, to_text
-from stagegate.local.states.records import ACTIVITY
 from stagegate.local.states.strand import MAXIMUM_DATA, Outcome, Visit, too_large
 from stagegate.local.states.templates import Setting
 from stagegate.local.states.tokens import issue_token
 from stagegate.local.states.versions import machine_arn
 
-_PREFIXES = {"lambda": "LambdaFunction", "activity": "Activity"}
-"""Of the events of functions by their own ARN, and of activities."""
 
-
-async def perform_task(visit: Visit, state: Task) -> Outcome:
+async def perform_task(visit: Visit, state: Task, attempt_class: "type[Attempt] | None" = None) -> Outcome:
     execution = visit.strand.execution
     data = visit.effective_input()
     if state.resource.has_token:
         visit.token = visit.strand.scope.fact(lambda: issue_token(execution.arn))
     timeout = _seconds(visit, state.timeout_seconds, data)
     heartbeat = _seconds(visit, state.heartbeat_seconds, data)
-    attempt = Attempt(visit, state, timeout=timeout, heartbeat=heartbeat)
+    attempt = (attempt_class or Attempt)(visit, state, timeout=timeout, heartbeat=heartbeat)
     result = await attempt.run(
         parameters=visit.arguments(state.parameters, data),
         credentials=state.credentials(visit.values(data)) if state.credentials else None,
@@ -98,8 +92,8 @@ class Attempt:
         self.engine = visit.strand.execution.engine
         self.timeout = timeout
         self.heartbeat = heartbeat
-        self.prefix = _PREFIXES.get(self.resource.service if self.resource.takes_anything else "", "Task")
-        self.common = {} if self.resource.takes_anything else self.resource.event_type
+        self.prefix = "LambdaFunction" if self.resource.is_function else "Task"
+        self.common = {} if self.resource.is_function else self.resource.event_type
         self.deadline: float | None = None
         self.job_identity: dict[str, Any] | None = None
         self.is_in_doubt = False
@@ -125,9 +119,6 @@ class Attempt:
         return result
 
     async def _work(self, parameters: Json) -> Json:
-        if self.resource.is_activity:
-            self._check_activity()
-            return await self._step("Succeeded", lambda: self._worker_answer(parameters))
         if not self.resource.has_token:
             return await self._step("Succeeded", lambda: self._call(parameters))
         submitted = await self._step("Submitted", lambda: self._call(parameters))
@@ -135,53 +126,27 @@ class Attempt:
         return await self._step("Succeeded", lambda: end(parameters, submitted))
 
     def _schedule(self, parameters: Json, credentials: Json) -> float:
-        limits: dict[str, Json] = {"timeoutInSeconds": self.timeout, "heartbeatInSeconds": self.heartbeat}
-        limits = {name: seconds for name, seconds in limits.items() if seconds is not None}
-        if self.resource.takes_anything:
+        limits = self.limits()
+        if self.resource.is_function:
             details = {"input": to_text(parameters), "resource": self.resource.arn, **limits}
         else:
             region = self.engine.runtime.region
             details = {**self.common, "parameters": to_text(parameters), "region": region, **limits}
         if credentials is not None:
             details["taskCredentials"] = {"roleArn": credentials["RoleArn"]}
-        scheduled = self.scope.event(f"{self.prefix}Scheduled", details)
-        if self.resource.is_activity:
-            return scheduled.timestamp
+        self.scope.event(f"{self.prefix}Scheduled", details)
         was_replaying = self.scope.is_replaying
         started = self.scope.event(f"{self.prefix}Started", self.common or None)
         self.is_in_doubt = was_replaying and not self.scope.is_replaying
         return started.timestamp
 
-    def _check_activity(self) -> None:
-        is_known = self.engine.runtime.store.get(ACTIVITY, self.resource.arn) is not None
-        is_new = not self.scope.is_replaying and not self.engine.tokens.is_taken(str(self.visit.token))
-        if self.scope.next_type() == "ActivityScheduleFailed" or (is_new and not is_known):
-            cause = f"The activity '{self.resource.arn}' does not exist."
-            self.scope.event("ActivityScheduleFailed", {"error": RUNTIME, "cause": cause})
-            raise StateFailed(RUNTIME, cause)
-
-    async def _worker_answer(self, parameters: Json) -> Json:
-        """An activity's task: wait for a worker to fetch it, then for its answer."""
-        token, tokens, activities = str(self.visit.token), self.engine.tokens, self.engine.activities
-        if not tokens.is_taken(token):
-            task = ScheduledTask(activity_arn=self.resource.arn, token=token, input=to_text(parameters))
-            activities.schedule(task)
-            try:
-                await task.taken.wait()
-            finally:
-                activities.withdraw(task)
-        worker = tokens.worker(token)
-        self.scope.event("ActivityStarted", None if worker is None else {"workerName": worker})
-        return await self._token_answer(parameters, None)
-
-    async def _answered_by_worker(self) -> Json:
-        return await self._token_answer(None, None)
+    def limits(self) -> dict[str, Json]:
+        """The limits in seconds, as the events have them."""
+        limits = {"timeoutInSeconds": self.timeout, "heartbeatInSeconds": self.heartbeat}
+        return {name: seconds for name, seconds in limits.items() if seconds is not None}
 
     async def _step(self, event: str, work: Callable[[], Awaitable[Json]]) -> Json:
         """Do `work` and record what it comes to; after a restart find what it came to."""
-        if self.scope.next_type() == "ActivityStarted":
-            self.scope.event("ActivityStarted")
-            work = self._answered_by_worker
         if self.scope.is_replaying:
             return self._replayed()
         try:

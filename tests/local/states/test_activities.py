@@ -167,6 +167,20 @@ async def test_a_task_that_was_fetched_before_a_restart_is_answered_after_it(
     assert ended.details("ActivityStarted") == [{"workerName": "ann"}]
 
 
+async def test_a_task_outlives_its_activity_and_a_restart(machines: Machines, tmp_path: Path) -> None:
+    arn = activity(machines)
+    execution = machines.start(task(arn, TimeoutSeconds=1))
+    await machines.reaches(execution, "ActivityScheduled")
+    machines.api.delete_activity(activityArn=arn)
+    machines.store.commit()
+
+    again = await machines.killed(tmp_path / "again")
+    ended = await again.end(execution)
+
+    assert (ended.error, ended.types[2:4]) == ("States.Timeout", ["ActivityScheduled", "ActivityTimedOut"])
+    await again.close()
+
+
 async def test_activities_are_created_listed_tagged_and_deleted(machines: Machines) -> None:
     api = machines.api
     created = api.create_activity(name="b", tags=[{"key": "team", "value": "x"}])

@@ -2,12 +2,14 @@
 
 import asyncio
 import json
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from stagegate.local.service import AWSError
+from stagegate.local.states.records import EXECUTION
 from tests.local.states.conftest import Machines, only
 
 PASS = only({"Type": "Pass"})
@@ -84,6 +86,30 @@ async def test_the_same_input_written_otherwise_is_the_same(machines: Machines) 
     assert start(stateMachineArn=arn, name="run", input='{"a":1}') == first
     with pytest.raises(AWSError, match="ExecutionAlreadyExists"):
         start(stateMachineArn=arn, name="run", input='{"a":2}')
+
+
+async def test_a_name_is_free_again_after_ninety_days(machines: Machines) -> None:
+    arn = machines.create(PASS)
+    start = machines.api.start_execution
+
+    def age(days: int) -> None:
+        document = machines.store.get(EXECUTION, first["executionArn"])
+        assert document is not None
+        stopped = datetime.now(UTC) - timedelta(days=days)
+        machines.store.put(EXECUTION, first["executionArn"], {**document, "stopDate": stopped})
+
+    first = start(stateMachineArn=arn, name="run", input="1")
+    await machines.end(first["executionArn"])
+    age(89)
+    with pytest.raises(AWSError, match="ExecutionAlreadyExists"):
+        start(stateMachineArn=arn, name="run", input="2")
+    age(91)
+    second = start(stateMachineArn=arn, name="run", input="2")
+
+    ended = await machines.end(second["executionArn"])
+    assert (second["executionArn"], ended.output) == (first["executionArn"], 2)
+    assert [event["id"] for event in ended.events] == [1, 2, 3, 4]
+    assert len(machines.api.list_executions(stateMachineArn=arn)["executions"]) == 1
 
 
 async def test_a_redrive_that_is_repeated_is_one(machines: Machines) -> None:
