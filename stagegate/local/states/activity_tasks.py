@@ -3,6 +3,11 @@
 import asyncio
 from collections import OrderedDict, defaultdict, deque
 
+from stagegate.local.service import AWSError
+
+_MAXIMUM_WORKERS = 1_000
+"""How many wait for the tasks of one activity."""
+
 
 class ScheduledTask:
     """A task of an activity, which waits for a worker."""
@@ -32,6 +37,11 @@ class ActivityTasks:
 
     async def take(self, activity_arn: str, *, seconds: float) -> ScheduledTask | None:
         """The task that has waited longest; None when none came in time, or the server stops."""
+        if len(self._turns[activity_arn]) >= _MAXIMUM_WORKERS:
+            message = (
+                f"Activity Worker Limit Exceeded: '{activity_arn}' has {_MAXIMUM_WORKERS} workers that wait"
+            )
+            raise AWSError("ActivityWorkerLimitExceeded", message)
         scheduled = self._scheduled[activity_arn]
         try:
             async with asyncio.timeout(seconds):

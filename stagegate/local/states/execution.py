@@ -94,6 +94,7 @@ class Engine:
         for count, running in enumerate(store.list(RUNNING)):
             if running.get("isSynchronous"):  # who waited for it is gone
                 forget(store, running["executionArn"])
+                self.ended(running["machine"])
             else:
                 self.find_running(running["executionArn"])
             if count % _STARTS_BEFORE_OTHERS == 0:
@@ -116,6 +117,14 @@ class Engine:
         if running:
             self.deleting[machine] = len(running)
         return bool(running)
+
+    def ended(self, machine: str) -> None:
+        """The last execution of a state machine that is being deleted takes it along."""
+        if machine in self.deleting:
+            self.deleting[machine] -= 1
+            if not self.deleting[machine]:
+                del self.deleting[machine]
+                self.runtime.store.delete(MACHINE, machine)
 
     def stop_job(self, service: str, operation: str, request: dict[str, Any]) -> None:
         self.spawn(self._stop_job(service, operation, request), name=f"{operation} {request}")
@@ -232,8 +241,7 @@ class Execution:
         del self.engine.running[self.arn]
         if self.is_taken_up and status in ("ABORTED", "TIMED_OUT"):
             self._abandon_map_runs()
-        if self.is_deleted:
-            self._finish_deletion()
+        self.engine.ended(self.document["stateMachineArn"])
         if (map_run := self.engine.map_runs.get(self.document.get("mapRunArn", ""))) is not None:
             map_run.child_ended(self.document)
         announce(self.engine.runtime, self.document)
@@ -242,14 +250,6 @@ class Execution:
         from stagegate.local.states.map_run import abandon
 
         abandon(self.engine, self.document)
-
-    def _finish_deletion(self) -> None:
-        """The last execution of a state machine that is being deleted takes it along."""
-        deleting, machine = self.engine.deleting, self.document["stateMachineArn"]
-        deleting[machine] -= 1
-        if not deleting[machine]:
-            del deleting[machine]
-            self.engine.runtime.store.delete(MACHINE, machine)
 
 
 def begin(engine: Engine, document: dict[str, Any]) -> None:

@@ -53,7 +53,6 @@ class Executions(MapRuns):
         name: str | None = None,
         input: str = "{}",
         traceHeader: str | None = None,
-        clientToken: str | None = None,
     ) -> dict[str, Any]:
         """Idempotent while an execution of this name and input runs. An Express one always starts."""
         target = self._startable(stateMachineArn)

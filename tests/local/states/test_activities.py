@@ -215,6 +215,18 @@ async def test_the_task_of_a_worker_that_leaves_when_it_is_woken_is_the_next_one
     assert await staying is scheduled
 
 
+async def test_a_thousand_workers_wait_at_most(machines: Machines, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("stagegate.local.states.activity_tasks._MAXIMUM_WORKERS", 1)
+    arn = activity(machines)
+    waiting = asyncio.create_task(machines.api.get_activity_task(activityArn=arn))
+    await asyncio.sleep(0)
+
+    with pytest.raises(AWSError, match="ActivityWorkerLimitExceeded"):
+        await machines.api.get_activity_task(activityArn=arn)
+
+    waiting.cancel()
+
+
 async def test_a_worker_that_hangs_up_takes_no_task_along(local: Local) -> None:
     """Over HTTP: the server notices that nobody reads the answer any more."""
     states = local.client("stepfunctions", read_timeout=1)

@@ -1,6 +1,8 @@
 """State machines: what creating again, updating without a change, a Map's label and other ARNs come to."""
 
+import asyncio
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -230,6 +232,26 @@ async def test_a_state_machine_without_executions_is_deleted_at_once(machines: M
         "StateMachineDoesNotExist"
     )
     assert machines.api.describe_execution(executionArn=other)["status"] == "RUNNING"
+
+
+async def test_a_state_machine_is_gone_after_a_restart_that_nobody_waited_for(
+    machines: Machines, tmp_path: Path
+) -> None:
+    """Its last execution was a synchronous one."""
+    machines.create(WAIT, name="m", type="EXPRESS")
+    waiting = asyncio.create_task(machines.api.start_sync_execution(stateMachineArn=ARN))
+    await asyncio.sleep(0)
+    machines.api.delete_state_machine(stateMachineArn=ARN)
+    status = machines.api.describe_state_machine(stateMachineArn=ARN)["status"]
+    machines.store.commit()
+
+    again = await machines.killed(tmp_path / "again")
+    await asyncio.sleep(0)
+
+    assert status == "DELETING"
+    assert refused(again.api.describe_state_machine, stateMachineArn=ARN).code == "StateMachineDoesNotExist"
+    waiting.cancel()
+    await again.close()
 
 
 async def test_a_state_machine_is_gone_with_its_last_execution(machines: Machines) -> None:
