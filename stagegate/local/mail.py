@@ -107,6 +107,9 @@ class SNSMail(Mail):
         answer = await self.runtime.beneath("sns", "Publish", members)
         if topic := members.get("TopicArn") or members.get("TargetArn"):
             await self._tell(topic, members, answer["MessageId"])
+            if topic.endswith(".fifo"):
+                number = self.runtime.store.next_number("sns/sequence-number")
+                answer = {**answer, "SequenceNumber": f"1{number:019d}"}
         return answer
 
     async def publish_batch(self, *, TopicArn: str, PublishBatchRequestEntries: list[Document]) -> Document:

@@ -105,6 +105,8 @@ class Runtime:
             "AWS_DEFAULT_REGION": self.region,
             "AWS_REGION": self.region,
             "AWS_EC2_METADATA_DISABLED": "true",
+            # "sync-127.0.0.1", where boto3 looks for StartSyncExecution, is nowhere.
+            "AWS_DISABLE_HOST_PREFIX_INJECTION": "true",
         }
 
 

@@ -1,7 +1,8 @@
 """SQLite: the one place where our services keep state, durable with commits in groups.
 
 Everything is written in the event loop's thread and seen at once; what is written in one round of the loop is
-committed together. It is on disk when `committed()` returns: the server awaits that before it answers a request, and a service before it acts on the outside world.
+committed together. It is on disk when `committed()` returns: the server awaits that before it answers a
+request, and a service before it acts on the outside world.
 """
 
 import asyncio

@@ -6,7 +6,9 @@ and gives times as ISO 8601 text from "aws-sdk:" and as milliseconds from the op
 
 import base64
 import json
+import re
 import uuid
+import zlib
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from email.utils import format_datetime
@@ -174,7 +176,9 @@ def with_metadata(resource: Resource, output: dict[str, Json], size: int) -> dic
             "x-amzn-Remapped-Content-Length": "0",
             "X-Amzn-Trace-Id": f"root=1-{uuid.uuid4().hex[:8]}-{uuid.uuid4().hex[:24]};sampled=0",
         }
-    elif resource.service != "dynamodb":
+    elif resource.service == "dynamodb":
+        headers |= {"Server": "Server", "x-amz-crc32": str(zlib.crc32(to_text(output).encode()))}
+    else:
         headers["connection"] = headers.pop("Connection")
     metadata = {
         "AllHttpHeaders": {name: [value] for name, value in headers.items()},
@@ -183,6 +187,19 @@ def with_metadata(resource: Resource, output: dict[str, Json], size: int) -> dic
     }
     return {**output, "SdkHttpMetadata": metadata, "SdkResponseMetadata": {"RequestId": request_id}}
 
+
+def body_size(resource: Resource, output: Mapping[str, Json], response: Mapping[str, Any]) -> int:
+    """How long the API's answer is, as its protocol writes it."""
+    if resource.service == "sns":
+        return sum(_XML_SIZES[name] + len(output[name]) for name in _XML_SIZES if name in output)
+    times = sum(isinstance(value, datetime) for value in response.values())
+    return len(to_text(output)) + _LONGER_TIME * times
+
+
+_XML_SIZES = {"MessageId": 258, "SequenceNumber": 38}
+"""What stands around these in the answer of SNS."""
+_LONGER_TIME = len("1.234567890123E9") - len("1234567890123")
+"""AWS writes times as floating-point seconds."""
 
 _CONTENT_TYPES = {
     "lambda": "application/json",
@@ -221,10 +238,12 @@ def as_state_failed(resource: Resource, error: AWSError) -> StateFailed:
             from_task=True,
         )
     names = ERROR_NAMES[resource.service]
+    # Step Functions asks for a function's latest version, and Lambda's words name it.
+    latest = ":$LATEST" if re.fullmatch(r"Function not found: [^:]+(:[^:]+){6}", error.message) else ""
     return StateFailed(
         f"{names.prefix}.{name or names.base}",
-        f"{error.message} (Service: {names.service}; Status Code: {error.status}; Error Code: {error.code}; "
-        f"Request ID: {request_id}; Proxy: null)",
+        f"{error.message}{latest} (Service: {names.service}; Status Code: {error.status}; "
+        f"Error Code: {error.code}; Request ID: {request_id}; Proxy: null)",
         from_task=True,
     )
 

@@ -66,7 +66,7 @@ class Executions(MapRuns):
             begin(self.engine, document)
             return {"executionArn": arn, "startDate": document["startDate"]}
         arn = f"{machine.replace(':stateMachine:', ':execution:')}:{name}"
-        if (existing := self.store.get(EXECUTION, arn)) is not None and not _is_forgotten(existing):
+        if (existing := self.store.get(EXECUTION, arn)) is not None and not _is_forgotten(existing, target):
             is_same = existing["status"] == "RUNNING" and json.loads(existing["input"]) == json.loads(input)
             if not is_same:
                 raise AWSError("ExecutionAlreadyExists", f"Execution Already Exists: '{arn}'")
@@ -175,6 +175,8 @@ class Executions(MapRuns):
         qualified = arn != machine_arn(arn)
         member = "stateMachineAliasArn" if target.alias_arn else "stateMachineVersionArn"
         for at, execution in self.store.newest(EXECUTION, prefix=prefix, before=before):
+            if execution["startDate"] < target.machine["creationDate"]:
+                return  # of a state machine of this name that was deleted
             if not qualified or execution.get(member) == arn:
                 yield at, execution
 
@@ -283,10 +285,13 @@ def _new_execution(
     }
 
 
-def _is_forgotten(execution: dict[str, Any]) -> bool:
-    """A name is free again when 90 days have passed since its execution ended."""
+def _is_forgotten(execution: dict[str, Any], target: Target) -> bool:
+    """A name is free again 90 days after its execution ended, and when the state machine is another one."""
     stopped = execution.get("stopDate")
-    return stopped is not None and datetime.now(UTC) - stopped > _NAME_IS_KEPT
+    if stopped is None:
+        return False
+    is_of_another = execution["startDate"] < target.machine["creationDate"]
+    return bool(is_of_another or datetime.now(UTC) - stopped > _NAME_IS_KEPT)
 
 
 def _with_details(described: dict[str, Any], included: str) -> dict[str, Any]:

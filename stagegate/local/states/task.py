@@ -15,6 +15,7 @@ from stagegate.local import apis
 from stagegate.local.service import AWSError, Json
 from stagegate.local.states.conversion import (
     as_state_failed,
+    body_size,
     check_parameters,
     function_result,
     to_json,
@@ -203,7 +204,7 @@ class Attempt:
             return output
         if output.get("FailedEntryCount"):
             raise StateFailed("EventBridge.FailedEntry", to_text(output), from_task=True)
-        return with_metadata(self.resource, output, len(to_text(output)))
+        return with_metadata(self.resource, output, body_size(self.resource, output, response))
 
     async def _response(self, parameters: Json) -> dict[str, Any]:
         request = self._request(parameters)
