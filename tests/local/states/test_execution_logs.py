@@ -5,7 +5,8 @@ import re
 from pathlib import Path
 from typing import Any
 
-from tests.local.states.conftest import Machines, only
+from tests.conftest import Local
+from tests.local.states.conftest import ROLE, Machines, only
 
 GROUP = "arn:aws:logs:us-east-1:000000000000:log-group:/aws/vendedlogs/states/m:*"
 ALL: dict[str, Any] = {
@@ -104,3 +105,26 @@ async def test_nothing_is_logged_when_logging_is_off(machines: Machines) -> None
     await machines.end(execution)
     await machines.close()
     assert logs.records == []
+
+
+def test_the_log_is_in_cloudwatch_logs_also_when_the_server_ends_at_once(local: Local) -> None:
+    states = local.client("stepfunctions", inject_host_prefix=False)
+    arn = states.create_state_machine(
+        name="m", type="EXPRESS", definition=json.dumps(PASS), roleArn=ROLE, loggingConfiguration=ALL
+    )["stateMachineArn"]
+
+    result = states.start_sync_execution(stateMachineArn=arn, input='{"a":1}')
+    local.stop()
+    local.start()
+
+    logs, group = local.client("logs"), "/aws/vendedlogs/states/m"
+    (stream,) = logs.describe_log_streams(logGroupName=group)["logStreams"]
+    events = logs.get_log_events(logGroupName=group, logStreamName=stream["logStreamName"])["events"]
+    records = [json.loads(event["message"]) for event in events]
+    assert [(record["id"], record["type"]) for record in records] == [
+        ("1", "ExecutionStarted"),
+        ("2", "PassStateEntered"),
+        ("3", "PassStateExited"),
+        ("4", "ExecutionSucceeded"),
+    ]
+    assert {record["execution_arn"] for record in records} == {result["executionArn"]}
