@@ -1,7 +1,7 @@
 """The tasks of activities that wait for a worker, and the workers that wait for a task."""
 
 import asyncio
-from collections import OrderedDict, defaultdict, deque
+from collections import OrderedDict, defaultdict
 
 from stagegate.local.service import AWSError
 
@@ -24,7 +24,7 @@ class ActivityTasks:
 
     def __init__(self) -> None:
         self._scheduled: dict[str, OrderedDict[str, ScheduledTask]] = defaultdict(OrderedDict)
-        self._turns: dict[str, deque[asyncio.Future[None]]] = defaultdict(deque)
+        self._turns: dict[str, OrderedDict[asyncio.Future[None], None]] = defaultdict(OrderedDict)
         self._is_closed = False
 
     def schedule(self, task: ScheduledTask) -> None:
@@ -67,19 +67,19 @@ class ActivityTasks:
 
     async def _turn(self, activity_arn: str) -> None:
         turn = asyncio.get_running_loop().create_future()
-        self._turns[activity_arn].append(turn)
+        self._turns[activity_arn][turn] = None
         try:
             await turn
         except asyncio.CancelledError:
-            if turn.cancelled():
-                self._turns[activity_arn].remove(turn)
-            else:  # woken, and gone at the same moment: the task is the next worker's
+            self._turns[activity_arn].pop(turn, None)
+            if not turn.cancelled():  # woken, and gone at the same moment: the task is the next worker's
                 self._wake(activity_arn)
             raise
 
     def _wake(self, activity_arn: str) -> None:
         turns = self._turns[activity_arn]
         while turns:
-            if not (turn := turns.popleft()).done():
+            turn, _ = turns.popitem(last=False)
+            if not turn.done():
                 turn.set_result(None)
                 return

@@ -203,16 +203,24 @@ async def test_activities_are_created_listed_tagged_and_deleted(machines: Machin
         api.create_activity(name="a b")
 
 
-async def test_the_task_of_a_worker_that_leaves_when_it_is_woken_is_the_next_ones() -> None:
+@pytest.mark.parametrize("is_first_to_leave", [True, False])
+async def test_the_task_of_a_worker_that_leaves_when_it_comes_is_the_next_ones(
+    *, is_first_to_leave: bool
+) -> None:
     tasks = ActivityTasks()
     leaving, staying = (asyncio.create_task(tasks.take("work", seconds=5)) for _ in range(2))
     await asyncio.sleep(0)
-
     scheduled = ScheduledTask(activity_arn="work", token="t", input="7")
+
+    if is_first_to_leave:
+        leaving.cancel()
     tasks.schedule(scheduled)
-    leaving.cancel()
+    if not is_first_to_leave:
+        leaving.cancel()
 
     assert await staying is scheduled
+    with pytest.raises(asyncio.CancelledError):
+        await leaving
 
 
 async def test_a_thousand_workers_wait_at_most(machines: Machines, monkeypatch: pytest.MonkeyPatch) -> None:
