@@ -134,7 +134,7 @@ class Executions(MapRuns):
         if "processorOf" in execution:
             described = of_processor(described, execution)
         if includedData == "METADATA_ONLY":
-            del described["definition"]
+            described["definition"] = "{}"
         return described
 
     def list_executions(
@@ -278,7 +278,7 @@ def _new_execution(
         "status": "RUNNING",
         "startDate": now(),
         "input": input,
-        "roleArn": target.machine["roleArn"],
+        "roleArn": target.role_arn,
         "revision": target.revision_id,
         "redriveCount": 0,
         **{member: value for member, value in given.items() if value is not None},

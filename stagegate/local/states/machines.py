@@ -167,7 +167,7 @@ class StateMachines(Versions, Tags):
         if target.description is not None:
             described["description"] = target.description
         if includedData == "METADATA_ONLY":
-            del described["definition"]
+            described["definition"] = "{}"
         return described
 
     def _of_map(self, arn: str, label: str, revision: dict[str, Any]) -> dict[str, Any]:

@@ -22,6 +22,7 @@ class Target:
 
     machine: dict[str, Any]
     revision_id: str
+    role_arn: str
     creation_date: datetime
     version_arn: str | None = None
     alias_arn: str | None = None
@@ -50,7 +51,10 @@ def resolve(store: Store, arn: str) -> Target:
     if (machine := store.get(MACHINE, machine_arn(arn))) is not None:
         if arn == machine["stateMachineArn"]:
             return Target(
-                machine=machine, revision_id=machine["revisionId"], creation_date=machine["creationDate"]
+                machine=machine,
+                revision_id=machine["revisionId"],
+                role_arn=machine["roleArn"],
+                creation_date=machine["creationDate"],
             )
         alias_arn, version_arn = None, arn
         if (alias := store.get(ALIAS, arn)) is not None:
@@ -61,6 +65,7 @@ def resolve(store: Store, arn: str) -> Target:
             return Target(
                 machine=machine,
                 revision_id=version["revisionId"],
+                role_arn=version["roleArn"],
                 creation_date=version["creationDate"],
                 version_arn=version_arn,
                 alias_arn=alias_arn,
@@ -110,6 +115,7 @@ class Versions:
             "stateMachineVersionArn": arn,
             "creationDate": now(),
             "revisionId": machine["revisionId"],
+            "roleArn": machine["roleArn"],
         }
         if description is not None:
             version["description"] = description

@@ -100,6 +100,23 @@ async def test_the_label_of_a_map_leads_to_what_it_does_with_each_item(machines:
     assert missing.code == "StateMachineDoesNotExist"
 
 
+async def test_a_description_can_do_without_the_definition(machines: Machines) -> None:
+    machines.create(PASS, name="m")
+    execution = machines.api.start_execution(stateMachineArn=ARN)["executionArn"]
+    whole = machines.api.describe_state_machine(stateMachineArn=ARN)
+    of_execution = machines.api.describe_state_machine_for_execution(executionArn=execution)
+    only_metadata = {"includedData": "METADATA_ONLY"}
+
+    assert machines.api.describe_state_machine(stateMachineArn=ARN, **only_metadata) == {
+        **whole,
+        "definition": "{}",
+    }
+    assert machines.api.describe_state_machine_for_execution(executionArn=execution, **only_metadata) == {
+        **of_execution,
+        "definition": "{}",
+    }
+
+
 @pytest.mark.parametrize(
     "operation",
     [

@@ -10,7 +10,7 @@ import pytest
 
 from stagegate.local.service import AWSError
 from stagegate.local.states.records import EXECUTION
-from tests.local.states.conftest import Machines, only
+from tests.local.states.conftest import ROLE, Machines, only
 
 
 def definition(result: str) -> dict[str, Any]:
@@ -300,6 +300,20 @@ async def test_the_version_that_an_alias_chose_stays_after_a_restart(
     assert (ended.output, described["stateMachineVersionArn"]) == ("one", f"{arn}:1")
     assert await output_of(again, f"{arn}:live", "next") == "two"
     await again.close()
+
+
+async def test_a_version_keeps_its_role(machines: Machines) -> None:
+    arn = machines.create(definition("one"), name="m", publish=True)
+    machines.api.update_state_machine(stateMachineArn=arn, roleArn=f"{ROLE}-other", publish=True)
+
+    roles = []
+    for number in (1, 2):
+        started = machines.api.start_execution(stateMachineArn=f"{arn}:{number}")
+        ended = await machines.end(started["executionArn"])
+        roles.append(ended.details("ExecutionStarted")[0]["roleArn"])
+
+    assert roles == [ROLE, f"{ROLE}-other"]
+    assert machines.api.describe_state_machine(stateMachineArn=f"{arn}:1")["roleArn"] == ROLE
 
 
 async def test_a_version_and_an_alias_have_descriptions(machines: Machines) -> None:
