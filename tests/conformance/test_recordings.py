@@ -3,18 +3,13 @@
 The recordings are not part of the project. Where they stand beside it, every one is run.
 """
 
-import tomllib
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.conformance.recordings import MISSING, Case, are_there, cases, name
+from tests.conformance.report import DIFFERENCES, PAGE, differences
 from tests.conformance.runs import LEVELS, compare
-
-DIFFERENCES: dict[str, dict[str, Any]] = tomllib.loads(
-    Path(__file__).with_name("differences.toml").read_text()
-)
 
 
 def _parameters() -> list[Any]:
@@ -44,3 +39,7 @@ def test_what_was_recorded_on_aws_happens_here(shared_local: Any, case: Case) ->
 def test_every_known_difference_is_of_a_recording() -> None:
     assert set(DIFFERENCES) <= {name(case) for case in cases()}
     assert all(difference["reason"] for difference in DIFFERENCES.values())
+
+
+def test_the_documentation_lists_what_differs() -> None:
+    assert differences() in PAGE.read_text(), "run python tests/conformance/report.py"
