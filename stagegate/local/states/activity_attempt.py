@@ -21,6 +21,7 @@ class ActivityAttempt(Attempt):
         super().__init__(visit, state, timeout=timeout, heartbeat=heartbeat)
         self.prefix = "Activity"
         self.common = {}
+        self.task: ScheduledTask | None = None
 
     def _schedule(self, parameters: Json, credentials: Json) -> float:
         is_new = not self.scope.is_replaying
@@ -42,16 +43,14 @@ class ActivityAttempt(Attempt):
     async def _fetched_and_answered(self, parameters: Json) -> Json:
         token, tokens = str(self.visit.token), self.engine.tokens
         if not tokens.is_taken(token):
-            await self._fetched(
-                ScheduledTask(activity_arn=self.resource.arn, token=token, input=to_text(parameters))
-            )
+            self.task = ScheduledTask(activity_arn=self.resource.arn, token=token, input=to_text(parameters))
+            self.engine.activities.schedule(self.task)
+            await self.task.taken.wait()
         worker = tokens.worker(token)
         self.scope.event("ActivityStarted", None if worker is None else {"workerName": worker})
         return await self._token_answer(parameters, None)
 
-    async def _fetched(self, task: ScheduledTask) -> None:
-        self.engine.activities.schedule(task)
-        try:
-            await task.taken.wait()
-        finally:
-            self.engine.activities.withdraw(task)
+    def _forget(self) -> None:
+        super()._forget()
+        if self.task is not None:
+            self.engine.activities.withdraw(self.task)

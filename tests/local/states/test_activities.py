@@ -122,6 +122,19 @@ async def test_a_task_whose_time_is_over_is_given_to_nobody(machines: Machines) 
     assert await machines.api.get_activity_task(activityArn=arn) == {}
 
 
+async def test_the_task_of_an_execution_that_was_stopped_is_given_to_nobody(machines: Machines) -> None:
+    arn = activity(machines)
+    stopped = machines.start(task(arn), 1)
+    await machines.reaches(stopped, "ActivityScheduled")
+    waiting = asyncio.create_task(machines.api.get_activity_task(activityArn=arn))
+
+    machines.api.stop_execution(executionArn=stopped)  # before the worker has its turn
+    machines.start(task(arn), 2, name="next")
+
+    assert (await waiting)["input"] == "2"
+    assert (await machines.end(stopped)).types[-2:] == ["ActivityScheduled", "ExecutionAborted"]
+
+
 async def test_an_activity_that_is_not_there_fails_the_task(machines: Machines) -> None:
     arn = activity(machines)
     definition = task(arn)
