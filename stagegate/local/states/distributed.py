@@ -162,7 +162,7 @@ async def _prepare(run: MapRun, visit: Visit, state: Map, data: Json, *, items: 
         items = await read_items(run.engine.runtime.aws, state.item_reader, values)
     inputs = []
     for index, item in enumerate(items):
-        inputs.append(_selected(state, values, index, item))
+        inputs.append(selected_input(state, values, index, item))
         if index % _ITEMS_BEFORE_OTHERS == 0:
             await asyncio.sleep(0)
     await run.prepare(make_batches(state.item_batcher, inputs, values))
@@ -173,7 +173,7 @@ def _unrecorded(visit: Visit, data: Json) -> Values:
     return replace(visit.values(data), record=lambda produce: produce())
 
 
-def _selected(state: Map, values: Values, index: int, item: Item) -> Json:
+def selected_input(state: Map, values: Values, index: int, item: Item) -> Json:
     """What a child begins with, where there are no batches."""
     if state.parameters is None:
         return item.value

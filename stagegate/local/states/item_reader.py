@@ -12,6 +12,7 @@ import json
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC
+from itertools import islice
 from typing import Any
 
 from stagegate.local.service import Aws, AWSError, Json
@@ -55,6 +56,18 @@ async def read_items(aws: Aws, reader: ItemReader, values: Values) -> list[Item]
         return (await _file_items(aws, reader.config, parameters, pointer))[:limit]
     except AWSError as error:
         raise _failed(error.message) from error
+
+
+def given_items(reader: ItemReader, text: str, values: Values) -> list[Item]:
+    """The items in `text`, which stands in the place of what the reader would have read."""
+    limit = _limit(reader, values)
+    place = {} if reader.parameters is None else reader.parameters(values)
+    pointer = None if reader.items_pointer is None else reader.items_pointer(values)
+    source = f"s3://{place.get('Bucket')}"
+    if not reader.resource.endswith(_LIST_OBJECTS):
+        source += f"/{place.get('Key')}"
+    found = parsed_items(text, reader.config, pointer)
+    return [Item(value=value, key=key, source=source) for key, value in islice(found, limit)]
 
 
 def _limit(reader: ItemReader, values: Values) -> int:

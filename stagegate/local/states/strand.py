@@ -195,7 +195,7 @@ class Strand:
         while True:
             try:
                 outcome = await perform(visit, visit.state)
-                self._check_sizes(outcome, visit.state)
+                self.check_sizes(outcome, visit.state)
                 return outcome
             except EvaluationFailed as failure:
                 failed = self._evaluation_failed(visit, failure)
@@ -232,7 +232,8 @@ class Strand:
             raise Redriven
         raise failed
 
-    def _check_sizes(self, outcome: Outcome, state: State) -> None:
+    def check_sizes(self, outcome: Outcome, state: State) -> None:
+        """Raise `StateFailed` for more data, or variables, than a state may hand on."""
         if _size(outcome.output) > MAXIMUM_DATA:
             raise StateFailed(DATA_LIMIT_EXCEEDED, too_large(state.name))
         if not outcome.assigned:
