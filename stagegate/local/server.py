@@ -7,11 +7,14 @@ import asyncio
 import contextlib
 import fcntl
 import logging
+import os
 import signal
 import socket
+import sqlite3
 import sys
 from collections.abc import AsyncIterator, Iterator, Mapping
 from email.utils import formatdate
+from functools import partial
 from pathlib import Path
 from typing import IO, Any
 from urllib.parse import quote
@@ -80,6 +83,7 @@ async def running(
     data.mkdir(parents=True, exist_ok=True)  # noqa: ASYNC240  (nothing else runs yet)
     with _locked(data), _listening(host, port) as listener:
         store = Store(data / "stagegate.db")
+        store.on_failure = partial(_end_at_once, store.path)
         try:
             url = f"http://{host}:{listener.getsockname()[1]}"
             endpoint = Endpoint(store, data, endpoint_url=url, classes=classes, **settings)
@@ -93,6 +97,16 @@ async def running(
                     await endpoint.stop()
         finally:
             store.close()
+
+
+def _end_at_once(path: Path, error: sqlite3.DatabaseError) -> None:
+    """The database fails: answer nothing more, so that nothing is answered that is not on disk."""
+    sys.stderr.write(
+        f"Stagegate local ends: the database {path} failed: {error}. What was answered is kept. "
+        "See that the disk has room and works, then start again.\n"
+    )
+    sys.stderr.flush()
+    os._exit(1)
 
 
 @contextlib.asynccontextmanager

@@ -9,7 +9,7 @@ import asyncio
 import json
 import logging
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from importlib.resources import files
 from pathlib import Path
@@ -46,6 +46,13 @@ class Store:
         except UnreadableStore:
             self._database.close()
             raise
+        self.path = path
+        self.on_failure: Callable[[sqlite3.DatabaseError], None] = _raise
+        """Called when the database can't be read or written any more: a full disk, a broken file.
+
+        What was written since the last commit may be gone then, and whoever wrote it does not know. So the
+        server ends here, and goes on from what is on disk when it is started again.
+        """
         self._commit: asyncio.Future[None] | None = None
         self._timer: asyncio.Handle | None = None
 
@@ -58,7 +65,7 @@ class Store:
         )
 
     def get(self, kind: str, key: str) -> dict[str, Any] | None:
-        row = self._database.execute(
+        row = self._select(
             "SELECT document FROM documents WHERE kind = :kind AND key = :key", {"kind": kind, "key": key}
         ).fetchone()
         return decode(row[0]) if row else None
@@ -71,7 +78,7 @@ class Store:
 
     def list(self, kind: str, *, prefix: str = "") -> list[dict[str, Any]]:
         """The documents of `kind` whose keys begin with `prefix`, in the order in which they first came."""
-        rows = self._database.execute(
+        rows = self._select(
             """SELECT document FROM documents
                WHERE kind = :kind AND key >= :prefix AND key < :prefix || char(1114111) ORDER BY id""",
             {"kind": kind, "prefix": prefix},
@@ -85,7 +92,7 @@ class Store:
 
         What is not asked for is not read.
         """
-        rows = self._database.execute(
+        rows = self._select(
             """SELECT id, document FROM documents INDEXED BY documents_in_order
                WHERE kind = :kind AND id < :before AND key >= :prefix AND key < :prefix || char(1114111)
                ORDER BY id DESC""",
@@ -95,7 +102,7 @@ class Store:
 
     def append(self, stream: str, entry: dict[str, Any]) -> int:
         """Add `entry` to the end of `stream`; gives its number: from 1, one more than the last has."""
-        (number,) = self._database.execute(
+        (number,) = self._select(
             "SELECT coalesce(max(number), 0) + 1 FROM entries WHERE stream = :stream", {"stream": stream}
         ).fetchone()
         self._write(
@@ -110,7 +117,7 @@ class Store:
 
     def read_numbered(self, stream: str, *, after: int = 0) -> Iterator[tuple[int, dict[str, Any]]]:
         """The same, each entry with its number."""
-        rows = self._database.execute(
+        rows = self._select(
             "SELECT number, entry FROM entries WHERE stream = :stream AND number > :after ORDER BY number",
             {"stream": stream, "after": after},
         )
@@ -118,7 +125,7 @@ class Store:
 
     def entry(self, stream: str, number: int) -> dict[str, Any] | None:
         """The entry of this number."""
-        row = self._database.execute(
+        row = self._select(
             "SELECT entry FROM entries WHERE stream = :stream AND number = :number",
             {"stream": stream, "number": number},
         ).fetchone()
@@ -129,7 +136,7 @@ class Store:
     ) -> Iterator[tuple[int, dict[str, Any]]]:
         """The entries of `stream` from the number `at` on; what is not asked for is not read."""
         bounds = {"least": 0, "most": 2**62} | ({} if at is None else {"most" if descending else "least": at})
-        rows = self._database.execute(_DOWNWARDS if descending else _UPWARDS, {"stream": stream, **bounds})
+        rows = self._select(_DOWNWARDS if descending else _UPWARDS, {"stream": stream, **bounds})
         return ((number, decode(entry)) for number, entry in rows)
 
     def delete_entry(self, stream: str, number: int) -> None:
@@ -161,7 +168,9 @@ class Store:
         try:
             if self._database.in_transaction:
                 self._database.execute("COMMIT")
-        except sqlite3.Error as error:
+        except sqlite3.DatabaseError as error:
+            if self.on_failure is not _raise:
+                self.on_failure(error)
             # A full disk, say. Where the transaction stays open, the next commit tries all of it again.
             if waiting is None or waiting.done():
                 raise
@@ -185,10 +194,17 @@ class Store:
 
     def _execute(self, statement: str, parameters: dict[str, Any]) -> sqlite3.Cursor:
         if not self._database.in_transaction:
-            self._database.execute("BEGIN IMMEDIATE")
-        cursor = self._database.execute(statement, parameters)
+            self._select("BEGIN IMMEDIATE", {})
+        cursor = self._select(statement, parameters)
         self._schedule_commit()
         return cursor
+
+    def _select(self, statement: str, parameters: dict[str, Any]) -> sqlite3.Cursor:
+        try:
+            return self._database.execute(statement, parameters)
+        except sqlite3.DatabaseError as error:
+            self.on_failure(error)
+            raise
 
     def _schedule_commit(self) -> None:
         if self._commit is not None:
@@ -217,6 +233,10 @@ class Store:
                 self._database.executescript(
                     f"BEGIN; {migration.read_text()}; PRAGMA user_version = {number}; COMMIT;"
                 )
+
+
+def _raise(error: sqlite3.DatabaseError) -> None:
+    """Outside the server: who reads or writes sees the error."""
 
 
 def encode(document: dict[str, Any]) -> str:
