@@ -67,8 +67,7 @@ class Executions(MapRuns):
             return {"executionArn": arn, "startDate": document["startDate"]}
         arn = f"{machine.replace(':stateMachine:', ':execution:')}:{name}"
         if (existing := self.store.get(EXECUTION, arn)) is not None and not _is_forgotten(existing, target):
-            is_same = existing["status"] == "RUNNING" and json.loads(existing["input"]) == json.loads(input)
-            if not is_same:
+            if existing["status"] != "RUNNING" or not _is_same_json(existing["input"], input):
                 raise AWSError("ExecutionAlreadyExists", f"Execution Already Exists: '{arn}'")
             return {"executionArn": arn, "startDate": existing["startDate"]}
         if existing is not None:
@@ -292,6 +291,12 @@ def _is_forgotten(execution: dict[str, Any], target: Target) -> bool:
         return False
     is_of_another = execution["startDate"] < target.machine["creationDate"]
     return bool(is_of_another or datetime.now(UTC) - stopped > _NAME_IS_KEPT)
+
+
+def _is_same_json(one: str, other: str) -> bool:
+    """Compared as text, since Python takes 1 for true."""
+    first, second = (json.dumps(json.loads(text), sort_keys=True) for text in (one, other))
+    return first == second
 
 
 def _with_details(described: dict[str, Any], included: str) -> dict[str, Any]:

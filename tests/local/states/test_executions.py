@@ -86,6 +86,8 @@ async def test_the_same_input_written_otherwise_is_the_same(machines: Machines) 
     assert start(stateMachineArn=arn, name="run", input='{"a":1}') == first
     with pytest.raises(AWSError, match="ExecutionAlreadyExists"):
         start(stateMachineArn=arn, name="run", input='{"a":2}')
+    with pytest.raises(AWSError, match="ExecutionAlreadyExists"):
+        start(stateMachineArn=arn, name="run", input='{"a":true}')
 
 
 async def test_a_name_is_free_again_after_ninety_days(machines: Machines) -> None:
