@@ -1,11 +1,13 @@
 """One state performed on its own: what becomes of its data, of its errors and of its items."""
 
+import asyncio
 import sqlite3
 from contextlib import closing
 from typing import Any
 
 import pytest
 
+from stagegate.local.states import trials
 from tests.local.states.conftest import ROLE, Machines
 from tests.local.states.tested_states import EACH, INVOKE, RETRIED, outcome_of
 
@@ -382,6 +384,31 @@ async def test_a_percentage_of_failed_iterations_can_be_too_many(machines: Machi
     ]
 
     assert statuses == ["SUCCEEDED", "SUCCEEDED", "FAILED"]
+
+
+async def test_a_state_has_only_so_long(machines: Machines, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trials, "_MAXIMUM_SECONDS", 0.01)
+
+    answer = await outcome_of(machines, {"Type": "Wait", "Seconds": 600, "End": True})
+
+    assert (answer["status"], answer["error"]) == ("FAILED", "States.Timeout")
+
+
+async def test_a_task_that_takes_too_long_times_out_as_in_an_execution(machines: Machines) -> None:
+    async def never_answers(**request: Any) -> dict[str, Any]:
+        await asyncio.Event().wait()
+        return {}
+
+    machines.operations["lambda", "Invoke"] = never_answers
+    state = {**INVOKE, "TimeoutSeconds": 1, "Catch": [{"ErrorEquals": ["States.Timeout"], "Next": "Late"}]}
+
+    answer = await outcome_of(machines, state, {"order": 7}, roleArn=ROLE)
+
+    assert (answer["status"], answer["error"], answer["nextState"]) == (
+        "CAUGHT_ERROR",
+        "States.Timeout",
+        "Late",
+    )
 
 
 async def test_nothing_is_left_in_the_store(machines: Machines) -> None:
