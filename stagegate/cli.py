@@ -2,10 +2,11 @@
 
 import getpass
 import json
+import re
 import sys
 from collections.abc import Callable
 from dataclasses import asdict, replace
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from functools import wraps
 from pathlib import Path
 from typing import Any
@@ -79,7 +80,23 @@ def command(function: Callable[..., None]) -> click.Command:
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
 
 
-@main.command()
+class Age(click.ParamType[timedelta]):
+    """A length of time: "30d", "12h", "90m"."""
+
+    name = "age"
+
+    def convert(self, value: Any, parameter: click.Parameter | None, context: click.Context | None) -> Any:
+        if isinstance(value, timedelta):
+            return value
+        if (match := re.fullmatch(r"(\d+)([mhdw])", value)) is None:
+            self.fail(f"'{value}' is no length of time such as 90m, 12h, 30d or 4w", parameter, context)
+        return int(match[1]) * _UNITS[match[2]]
+
+
+_UNITS = {"m": timedelta(minutes=1), "h": timedelta(hours=1), "d": timedelta(days=1), "w": timedelta(weeks=1)}
+
+
+@main.group(invoke_without_command=True)
 @click.option("--port", default=4566, show_default=True, help="The port to listen on; 0 takes a free one.")
 @click.option(
     "--data", type=click.Path(path_type=Path), help="The data directory.  [default: stagegate.toml's]"
@@ -88,8 +105,10 @@ as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON, for 
     "--smtp", metavar="HOST:PORT", help="Send mail to this server, not to the inbox in the data directory."
 )
 @click.option("--max-jobs", type=click.IntRange(min=1), help="Jobs that run at once; the rest wait.")
-@click.pass_obj
-def local(config: Config, port: int, data: Path | None, smtp: str | None, max_jobs: int | None) -> None:
+@click.pass_context
+def local(
+    context: click.Context, port: int, data: Path | None, smtp: str | None, max_jobs: int | None
+) -> None:
     """Run AWS on this machine, in the foreground, until interrupted.
 
     \b
@@ -99,7 +118,46 @@ def local(config: Config, port: int, data: Path | None, smtp: str | None, max_jo
     """
     from stagegate.local.server import run  # the one command that needs the runtime itself
 
-    sys.exit(run(port=port, data=data or config.data_directory, smtp=smtp, max_jobs=max_jobs))
+    folder = data or context.obj.data_directory
+    if context.invoked_subcommand is not None:
+        context.obj = folder
+        return
+    sys.exit(run(port=port, data=folder, smtp=smtp, max_jobs=max_jobs))
+
+
+@local.command()
+@click.option(
+    "--older-than", type=Age(), required=True, metavar="AGE", help="What ended longer ago: 90m, 12h, 30d, 4w."
+)
+@click.option("--dry-run", is_flag=True, help="Only say what would go.")
+@click.pass_obj
+def prune(data: Path, older_than: timedelta, dry_run: bool) -> None:
+    """Take away what ended long ago: executions with their history, folders of jobs and builds.
+
+    Jobs, builds and models can still be described; what runs is never touched. The runtime must be stopped
+    while its data is pruned.
+
+    \b
+    Example:
+      stagegate down
+      stagegate local prune --older-than 30d --dry-run
+    """
+    from stagegate.local.server import prune_data
+
+    pruned = prune_data(data, before=datetime.now(UTC) - older_than, is_dry=dry_run)
+    said = "Would go" if dry_run else "Gone"
+    console.print(
+        f"{said}: executions: {pruned.executions:,}, their events: {pruned.events:,}, "
+        f"definitions in no use: {pruned.revisions:,}, folders of jobs and builds: {pruned.folders:,} "
+        f"({megabytes(pruned.folder_bytes)})",
+        soft_wrap=True,
+    )
+    if not dry_run:
+        console.print(f"The database is {megabytes(pruned.database_bytes)} smaller.")
+
+
+def megabytes(size: int) -> str:
+    return f"{size / 1e6:,.1f} MB"
 
 
 @main.command()

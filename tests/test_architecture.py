@@ -83,11 +83,12 @@ def test_only_the_workflows_import_the_data_science_sdk():
     assert breaches(others, lambda name: within(name, "stepfunctions") or within(name, "sagemaker")) == []
 
 
-def test_the_commands_reach_services_by_boto3_save_the_one_that_starts_them():
+def test_the_commands_reach_services_by_boto3_save_those_that_run_or_prune_them():
     commands = [path for path in modules("stagegate") if "local" not in path.relative_to(ROOT).parts]
 
     assert breaches(commands, lambda name: within(name, "stagegate.local")) == [
         "stagegate/cli.py imports stagegate.local.server",
+        "stagegate/cli.py imports stagegate.local.server.prune_data",
         "stagegate/cli.py imports stagegate.local.server.run",
     ]
 

@@ -13,6 +13,7 @@ import socket
 import sqlite3
 import sys
 from collections.abc import AsyncIterator, Iterator, Mapping
+from datetime import datetime
 from email.utils import formatdate
 from functools import partial
 from pathlib import Path
@@ -27,6 +28,7 @@ from stagegate.errors import StagegateError
 from stagegate.local.endpoint import Endpoint
 from stagegate.local.inbox import read_inbox, read_mail
 from stagegate.local.messages import HttpRequest, HttpResponse
+from stagegate.local.prune import Pruned, prune
 from stagegate.local.service import Service
 from stagegate.local.services import SERVICES
 from stagegate.local.store import Store
@@ -40,6 +42,10 @@ _GRACE_SECONDS = 5  # for requests under way when the server is told to end
 
 class CannotServe(StagegateError):
     """The port or the data directory is in use."""
+
+
+class NoData(StagegateError):
+    """No runtime has run in the directory."""
 
 
 def run(
@@ -211,6 +217,19 @@ def _to_starlette(response: HttpResponse) -> Response:
     answer = Response(response.body, status_code=response.status)
     answer.headers.update({"date": formatdate(usegmt=True), **response.headers})
     return answer
+
+
+def prune_data(data: Path, *, before: datetime, is_dry: bool) -> Pruned:
+    """Take away what ended before a moment; a dry run only counts. Raises CannotServe where the runtime runs,
+    NoData where there is none."""
+    if not (path := data / "stagegate.db").is_file():
+        raise NoData(f"There is no data of a local runtime in {data}.")
+    with _locked(data):
+        store = Store(path)
+        try:
+            return prune(store, data, before=before, is_dry=is_dry)
+        finally:
+            store.close()
 
 
 @contextlib.contextmanager

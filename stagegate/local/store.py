@@ -181,6 +181,19 @@ class Store:
         if waiting is not None and not waiting.done():
             waiting.set_result(None)
 
+    def roll_back(self) -> None:
+        """Undo what was written since the last commit. Nothing else may run."""
+        if self._database.in_transaction:
+            self._database.execute("ROLLBACK")
+
+    def shrink(self) -> int:
+        """Give the space of what was deleted back to the disk; gives how many bytes. Nothing else may run."""
+        before = self.path.stat().st_size
+        self.commit()
+        self._database.execute("VACUUM")
+        self._database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        return before - self.path.stat().st_size
+
     def close(self) -> None:
         try:
             self.commit()
