@@ -55,6 +55,7 @@ class Store:
         """
         self._commit: asyncio.Future[None] | None = None
         self._timer: asyncio.Handle | None = None
+        self._before_commit: list[Callable[[], None]] = []
 
     def put(self, kind: str, key: str, document: dict[str, Any]) -> None:
         """Keep `document` under `kind` ("sagemaker/training-job") and `key`, in place of the one before."""
@@ -162,24 +163,34 @@ class Store:
         if self._commit is not None:
             await asyncio.shield(self._commit)
 
+    def before_commit(self, write: Callable[[], None]) -> None:
+        """Have `write` called when all is committed that is written now, so that it is one with it."""
+        self._before_commit.append(write)
+        self._schedule_commit()
+
     def commit(self) -> None:
         """Commit now: at the end, and where there is no event loop."""
-        waiting, self._commit = self._commit, None
+        failure: sqlite3.DatabaseError | None = None
         try:
+            while self._before_commit:
+                self._before_commit.pop()()
             if self._database.in_transaction:
                 self._database.execute("COMMIT")
         except sqlite3.DatabaseError as error:
             if self.on_failure is not _raise:
                 self.on_failure(error)
-            # A full disk, say. Where the transaction stays open, the next commit tries all of it again.
-            if waiting is None or waiting.done():
-                raise
-            log.error("what was written could not be committed: %s", error)
-            waiting.set_exception(error)
-            waiting.exception()  # it is logged; whether somebody waits for it is theirs to know
-            return
-        if waiting is not None and not waiting.done():
+            failure = error
+        waiting, self._commit = self._commit, None
+        if waiting is None or waiting.done():
+            if failure is not None:
+                raise failure
+        elif failure is None:
             waiting.set_result(None)
+        else:
+            # A full disk, say. Where the transaction stays open, the next commit tries all of it again.
+            log.error("what was written could not be committed: %s", failure)
+            waiting.set_exception(failure)
+            waiting.exception()  # it is logged; whether somebody waits for it is theirs to know
 
     def roll_back(self) -> None:
         """Undo what was written since the last commit. Nothing else may run."""

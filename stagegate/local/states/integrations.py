@@ -258,6 +258,12 @@ class Resource:
         return self.is_function or self.is_activity
 
     @property
+    def starts(self) -> Job | None:
+        """The job that the call starts, whether or not the task waits for it."""
+        called = (self.botocore, self.operation)
+        return next((one.job for one in OPTIMISED.values() if (one.service, one.operation) == called), None)
+
+    @property
     def event_type(self) -> dict[str, Json]:
         """What every event of the task says of it."""
         prefix = "aws-sdk:" if self.is_sdk else ""

@@ -52,7 +52,11 @@ class Event:
 
 
 class Journal:
-    """The journal of one execution. Entries are collected and stored together when the interpreter pauses."""
+    """The journal of one execution. Entries are collected, and stored together with the next commit.
+
+    So what happened is on disk with all that was written in the same step: a token is not gone before its
+    answer stands here.
+    """
 
     def __init__(self, store: Store, stream: str) -> None:
         self.store = store
@@ -104,7 +108,7 @@ class Journal:
         if self.is_closed:
             raise asyncio.CancelledError("the execution has ended")
         if not self._unwritten:
-            asyncio.get_running_loop().call_soon(self.flush)
+            self.store.before_commit(self.flush)
         self._unwritten.append(entry)
 
     def flush(self) -> None:

@@ -209,24 +209,27 @@ class Attempt:
     async def _response(self, parameters: Json) -> dict[str, Any]:
         request = self._request(parameters)
         aws, resource = self.engine.runtime.aws, self.resource
-        if self.is_in_doubt and resource.job is not None and resource.service != "codebuild":
-            identity = self._identity_before(request)
+        if self.is_in_doubt and (identity := self._identity_before(request)) is not None:
+            assert resource.starts is not None
             try:
-                description = await aws(resource.botocore, resource.job.describe, identity)
+                description = await aws(resource.botocore, resource.starts.describe, identity)
             except AWSError:
                 pass  # it was not started: start it now
             else:
-                return resource.job.response(resource.job.described(description))
+                return resource.starts.response(resource.starts.described(description))
         return await aws(resource.botocore, resource.operation, request)
 
-    def _identity_before(self, request: dict[str, Any]) -> dict[str, Any]:
-        """What describes the job that this request starts, without its response."""
-        assert self.resource.job is not None
+    def _identity_before(self, request: dict[str, Any]) -> dict[str, Any] | None:
+        """What describes the job that this request starts, without its response; None where nothing can."""
+        if (job := self.resource.starts) is None or self.resource.botocore == "codebuild":
+            return None  # a build is found by its idempotency token
         response: dict[str, Any] = {}
-        if self.resource.service == "states":
+        if self.resource.botocore == "stepfunctions":
+            if "name" not in request:
+                return None
             arn = machine_arn(request["stateMachineArn"]).replace(":stateMachine:", ":execution:")
             response = {"executionArn": f"{arn}:{request['name']}"}
-        return self.resource.job.identify(request, response)
+        return job.identify(request, response)
 
     def _request(self, parameters: Json) -> dict[str, Any]:
         if self.resource.is_function:
@@ -234,6 +237,10 @@ class Attempt:
         request = to_request(self.resource, parameters)
         if self.resource.service == "states":
             request.setdefault("name", str(uuid.UUID(self._idempotency_token())))
+        if self.resource.service == "events" and not self.resource.is_sdk:
+            own = [self.execution.arn, self.execution.document["stateMachineArn"]]
+            for entry in request.get("Entries", ()):  # who sends it is part of every event
+                entry["Resources"] = [*entry.get("Resources", ()), *own]
         model = apis.operation_model(self.resource.botocore, self.resource.operation)
         if model.input_shape is not None:
             for member in model.idempotent_members:

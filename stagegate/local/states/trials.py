@@ -7,7 +7,7 @@ what Retry and Catch would do is reported, not done.
 import asyncio
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from stagegate.local.service import Json
@@ -245,6 +245,9 @@ class _Nowhere:
 
     def append(self, stream: str, entry: dict[str, Any]) -> int:
         return 0
+
+    def before_commit(self, write: Callable[[], None]) -> None:
+        """Nothing is committed."""
 
     async def committed(self) -> None:
         """Nothing is kept."""

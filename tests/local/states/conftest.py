@@ -125,7 +125,7 @@ class Machines:
 
     async def killed(self, path: Path, *, is_started: bool = True) -> "Machines":
         """What a new server finds after `kill -9`: the database as it is on disk, and nothing else."""
-        _copy_database(self.path, path)
+        copy_database(self.path, path)
         await self.close()
         again = Machines(path, self.operations)
         if is_started:
@@ -140,7 +140,7 @@ class Machines:
         self.store.close()
 
 
-def _copy_database(source: Path, target: Path) -> None:
+def copy_database(source: Path, target: Path) -> None:
     target.mkdir(parents=True, exist_ok=True)
     for file in source.glob("stagegate.db*"):
         shutil.copy(file, target / file.name)

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.local.states.conftest import Ended, Machines, only
+from tests.local.states.conftest import Ended, Machines, copy_database, only
 from tests.local.states.test_branches import branch, item_map
 from tests.local.states.test_task import CALLBACK, FUNCTION, TRAIN, Training, asked, failing
 
@@ -279,4 +279,68 @@ async def test_a_running_execution_keeps_its_definition(machines: Machines, tmp_
     again = await machines.killed(tmp_path / "again")
 
     assert (await again.end(execution)).output == "old"
+    await again.close()
+
+
+async def test_an_answer_is_on_disk_with_what_came_of_it(machines: Machines, tmp_path: Path) -> None:
+    """Killed at each commit: a token is not gone before the journal has its answer."""
+    tokens = list[str]()
+
+    def ask(*, Payload: bytes, **_: Any) -> dict[str, Any]:
+        tokens.append(json.loads(Payload)["token"])
+        return {"StatusCode": 200, "Payload": b"null"}
+
+    machines.operations["lambda", "Invoke"] = ask
+    definition = branch(CALLBACK, {"Type": "Wait", "Seconds": 600})
+    executions = [machines.start(definition, name=f"run-{number}") for number in range(3)]
+    for execution in executions:
+        await machines.reaches(execution, "TaskSubmitted")
+    commit = machines.store.commit
+    moments: list[Path] = []
+
+    def watched() -> None:
+        commit()
+        moments.append(tmp_path / f"moment-{len(moments)}")
+        copy_database(machines.path, moments[-1])
+
+    machines.store.commit = watched  # type: ignore[method-assign]
+    for token in tokens:
+        machines.api.send_task_success(taskToken=token, output='"yes"')
+    for execution in executions:
+        await machines.reaches(execution, "WaitStateEntered")
+    await machines.close()
+
+    for moment in moments:
+        again = Machines(moment, machines.operations)
+        await again.api.start()
+        for execution in executions:
+            await again.reaches(execution, "WaitStateEntered")
+        await again.close()
+
+
+async def test_a_job_that_nobody_waits_for_is_not_started_again_either(
+    machines: Machines, tmp_path: Path
+) -> None:
+    training = Training(machines)
+    created = asyncio.Event()
+
+    async def create(**request: Any) -> dict[str, Any]:
+        training.create(**request)
+        created.set()
+        await asyncio.sleep(60)
+        return {}
+
+    machines.operations["sagemaker", "CreateTrainingJob"] = create
+    resource = "arn:aws:states:::aws-sdk:sagemaker:createTrainingJob"
+    execution = machines.start(only({**TRAIN, "Resource": resource}))
+    await created.wait()
+
+    again = await machines.killed(tmp_path / "again")
+    training.machines = again
+    again.operations["sagemaker", "CreateTrainingJob"] = training.create
+    ended = await again.end(execution)
+
+    assert ended.status == "SUCCEEDED"
+    assert list(ended.output) == ["TrainingJobArn"]
+    assert training.calls.count("create") == 1
     await again.close()
