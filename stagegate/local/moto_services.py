@@ -21,6 +21,7 @@ from typing import Any, TypeVar
 from stagegate.local import apis
 from stagegate.local.apis import Target
 from stagegate.local.messages import HttpRequest, HttpResponse
+from stagegate.local.moto_answers import check_request, corrected
 from stagegate.local.moto_journal import Entry, Journal
 from stagegate.local.moto_moment import Moment, instrument, within
 from stagegate.local.service import AWSError
@@ -79,11 +80,14 @@ class Moto:
                 f"{target.service}:{target.operation} with asymmetric keys is not supported: "
                 "they could not be made durable.",
             )
+        check_request(target, request)
         if target.service == "sqs" and target.operation == "ReceiveMessage":
             return await self._receive_messages(target, request)
         if _READS.fullmatch(target.operation):
-            return await self._run(self._dispatch, target, request)
-        return await self._change(target, request)
+            response = await self._run(self._dispatch, target, request)
+        else:
+            response = await self._change(target, request)
+        return corrected(target, request, response)
 
     async def _change(
         self, target: Target, request: HttpRequest, *, journaled_with: bytes = b""

@@ -1,7 +1,8 @@
 """Between the JSON of a state and an AWS API: requests, responses, names of errors, by botocore's models.
 
 Step Functions writes members with a capital first letter, whatever the API does; gives streams as text;
-and gives times as ISO 8601 text from "aws-sdk:" and as milliseconds from the optimised integrations.
+and gives times as ISO 8601 text from "aws-sdk:" and as milliseconds from the optimised integrations. Behind
+"aws-sdk:" is the AWS SDK for Java 2, whose names for members and exceptions show (`sdk_names`).
 """
 
 import base64
@@ -10,6 +11,7 @@ import re
 import uuid
 import zlib
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import format_datetime
 from functools import lru_cache
@@ -20,6 +22,7 @@ from stagegate.local.service import AWSError, Json
 from stagegate.local.states.errors import EvaluationFailed, StateFailed
 from stagegate.local.states.integrations import ERROR_NAMES, SDK_ERROR_PREFIXES, Resource
 from stagegate.local.states.jsontext import to_text
+from stagegate.local.states.sdk_names import exception_name, member_name
 
 
 def check_parameters(resource: Resource, parameters: Json) -> None:
@@ -52,12 +55,12 @@ def _unknown_fields(value: Json, shape: Any) -> Iterator[str]:
         and kind in ("structure", None)
         and not getattr(shape, "is_document_type", False)
     ):
-        members = {} if shape is None else {name.lower(): member for name, member in shape.members.items()}
+        names = {} if shape is None else _members(shape)
         for name, member in value.items():
-            if (known := members.get(name.removesuffix(".$").lower())) is None:
+            if (known := names.get(name.removesuffix(".$").lower())) is None:
                 yield name.removesuffix(".$")
             else:
-                yield from _unknown_fields(member, known)
+                yield from _unknown_fields(member, shape.members[known])
     elif isinstance(value, list) and kind == "list":
         for item in value:
             yield from _unknown_fields(item, shape.member)
@@ -66,14 +69,32 @@ def _unknown_fields(value: Json, shape: Any) -> Iterator[str]:
             yield from _unknown_fields(member, shape.value)
 
 
+def _members(shape: Any) -> dict[str, str]:
+    """A structure's members, by each way to write them in small letters."""
+    return {written.lower(): name for name in shape.members for written in (name, member_name(name))}
+
+
 def to_request(resource: Resource, parameters: dict[str, Json]) -> dict[str, Any]:
     """The API's request from a task's parameters."""
     shape = apis.operation_model(resource.botocore, resource.operation).input_shape
-    return {} if shape is None else _request_structure(parameters, shape)
+    request = {} if shape is None else _request_structure(parameters, shape)
+    return {**request, **_checksum(resource, request)} if resource.is_sdk else request
+
+
+def _checksum(resource: Resource, request: Mapping[str, Any]) -> dict[str, str]:
+    """The SDK sends a checksum with what it uploads to S3, where none is given."""
+    operation = apis.operation_model(resource.botocore, resource.operation)
+    has_algorithm = "requestAlgorithmMember" in (operation.http_checksum or {})
+    if not has_algorithm or "ChecksumCRC32" not in operation.input_shape.members:
+        return {}
+    if any(name.startswith("Checksum") for name in request):
+        return {}
+    checksum = zlib.crc32(request.get("Body", b"")).to_bytes(4, "big")
+    return {"ChecksumAlgorithm": "CRC32", "ChecksumCRC32": base64.b64encode(checksum).decode()}
 
 
 def _request_structure(value: Mapping[str, Json], shape: Any) -> dict[str, Any]:
-    names = {name.lower(): name for name in shape.members}
+    names = _members(shape)
     request = {}
     for name, member in value.items():
         if member is None:
@@ -116,28 +137,36 @@ _REQUEST_SCALARS: dict[str, Callable[[Json], Any]] = {
 def to_json(resource: Resource, operation: str, response: Mapping[str, Any]) -> dict[str, Json]:
     """A task's result from the API's response."""
     shape = apis.operation_model(resource.botocore, operation).output_shape
-    return {} if shape is None else _structure(response, shape, _iso if resource.is_sdk else _milliseconds)
+    return {} if shape is None else _structure(response, shape, _SDK if resource.is_sdk else _OPTIMISED)
 
 
-def _structure(value: Mapping[str, Any], shape: Any, time: Callable[[datetime], Json]) -> dict[str, Json]:
+@dataclass(frozen=True, kw_only=True)
+class _Style:
+    """How an integration writes what an API answers."""
+
+    name: Callable[[str], str]
+    time: Callable[[datetime], Json]
+
+
+def _structure(value: Mapping[str, Any], shape: Any, style: _Style) -> dict[str, Json]:
     converted = {}
     for name, member in value.items():
         if member is not None and name in shape.members:
-            converted[name[:1].upper() + name[1:]] = _value(member, shape.members[name], time)
+            converted[style.name(name)] = _value(member, shape.members[name], style)
     return converted
 
 
-def _value(value: Any, shape: Any, time: Callable[[datetime], Json]) -> Json:
+def _value(value: Any, shape: Any, style: _Style) -> Json:
     if shape.type_name == "structure" and isinstance(value, dict):
         if getattr(shape, "is_document_type", False):
             return value
-        return _structure(value, shape, time)
+        return _structure(value, shape, style)
     if shape.type_name == "list":
-        return [_value(item, shape.member, time) for item in value]
+        return [_value(item, shape.member, style) for item in value]
     if shape.type_name == "map":
-        return {key: _value(member, shape.value, time) for key, member in value.items()}
+        return {key: _value(member, shape.value, style) for key, member in value.items()}
     if isinstance(value, datetime):
-        return time(value)
+        return style.time(value)
     if isinstance(value, bytes | bytearray):
         return _text(bytes(value))
     return value
@@ -158,6 +187,10 @@ def _iso(value: datetime) -> str:
 
 def _milliseconds(value: datetime) -> int:
     return round(value.timestamp() * 1000)
+
+
+_SDK = _Style(name=member_name, time=_iso)
+_OPTIMISED = _Style(name=lambda name: name[:1].upper() + name[1:], time=_milliseconds)
 
 
 def with_metadata(resource: Resource, output: dict[str, Json], size: int) -> dict[str, Json]:
@@ -227,8 +260,9 @@ def function_result(response: Mapping[str, Any], *, compact: bool) -> Json:
 def as_state_failed(resource: Resource, error: AWSError) -> StateFailed:
     """The API's error as Step Functions names it."""
     request_id = str(uuid.uuid4())
-    name = _modelled_name(resource.botocore, error.code)
+    modelled = _exceptions(resource.botocore).get(error.code)
     if resource.is_sdk:
+        name = None if modelled is None else exception_name(modelled)
         prefix = SDK_ERROR_PREFIXES.get(resource.service, resource.service.capitalize())
         extended = f", Extended Request ID: {uuid.uuid4().hex}" if resource.service == "s3" else ""
         return StateFailed(
@@ -237,6 +271,7 @@ def as_state_failed(resource: Resource, error: AWSError) -> StateFailed:
             f"Request ID: {request_id}{extended}) (SDK Attempt Count: 1)",
             from_task=True,
         )
+    name = modelled if modelled is None or modelled.endswith("Exception") else f"{modelled}Exception"
     names = ERROR_NAMES[resource.service]
     # Step Functions asks for a function's latest version, and Lambda's words name it.
     latest = ":$LATEST" if re.fullmatch(r"Function not found: [^:]+(:[^:]+){6}", error.message) else ""
@@ -248,14 +283,9 @@ def as_state_failed(resource: Resource, error: AWSError) -> StateFailed:
     )
 
 
-def _modelled_name(service: str, code: str) -> str | None:
-    """The name of the exception that the service's model has for an error's code."""
-    name = _exceptions(service).get(code)
-    return None if name is None else name if name.endswith("Exception") else f"{name}Exception"
-
-
 @lru_cache
 def _exceptions(service: str) -> dict[str, str]:
+    """The exceptions that the service's model has, by an error's code."""
     model = apis.model(service)
     exceptions = {}
     for name in model.shape_names:

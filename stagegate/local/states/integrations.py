@@ -176,7 +176,6 @@ OPTIMISED: dict[tuple[str, str], Optimised] = {
         service="codebuild", operation="StartBuild", patterns=_JOB, job=_build_job()
     ),
     ("codebuild", "stopBuild"): Optimised(service="codebuild", operation="StopBuild"),
-    ("codebuild", "batchGetBuilds"): Optimised(service="codebuild", operation="BatchGetBuilds"),
     ("codebuild", "batchDeleteBuilds"): Optimised(service="codebuild", operation="BatchDeleteBuilds"),
     ("codebuild", "batchGetReports"): Optimised(service="codebuild", operation="BatchGetReports"),
     ("sns", "publish"): Optimised(service="sns", operation="Publish", patterns=_CALLBACK),
@@ -200,6 +199,7 @@ SDK_SERVICES = {
     "cloudwatchlogs": "logs",
     "codebuild": "codebuild",
     "dynamodb": "dynamodb",
+    "dynamodbstreams": "dynamodbstreams",
     "ec2": "ec2",
     "ecr": "ecr",
     "eventbridge": "events",
@@ -226,6 +226,7 @@ SDK_ERROR_PREFIXES = {
     "cloudwatchlogs": "CloudWatchLogs",
     "codebuild": "CodeBuild",
     "dynamodb": "DynamoDb",
+    "dynamodbstreams": "DynamoDbStreams",
     "eventbridge": "EventBridge",
     "sagemaker": "SageMaker",
     "sagemakerruntime": "SageMakerRuntime",

@@ -572,5 +572,6 @@ async def test_the_sdk_integration_converts_what_goes_in_and_what_comes_out(mach
         {**state, "Resource": state["Resource"].replace("get", "put"), "Parameters": {"Body": {"a": 1}}}
     )
 
-    assert requests == [{"Bucket": "b", "Key": "k"}, {"Body": b'{"a":1}'}]
+    upload = {"Body": b'{"a":1}', "ChecksumAlgorithm": "CRC32", "ChecksumCRC32": "Vhusrw=="}
+    assert requests == [{"Bucket": "b", "Key": "k"}, upload]
     assert output == {"ETag": '"x"', "Body": "text", "LastModified": "2026-01-02T03:04:05Z"}
