@@ -6,6 +6,7 @@ request, and a service before it acts on the outside world.
 """
 
 import asyncio
+import contextlib
 import json
 import logging
 import sqlite3
@@ -34,6 +35,8 @@ class Store:
 
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
+        if path.exists():
+            _check(path)
         self._database = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
         try:
             self._database.execute("PRAGMA journal_mode = WAL")
@@ -42,7 +45,7 @@ class Store:
             self._migrate(path)
         except sqlite3.DatabaseError as error:
             self._database.close()
-            raise UnreadableStore(f"The database {path} cannot be read: {error}.") from error
+            raise _unreadable(path, error) from error
         except UnreadableStore:
             self._database.close()
             raise
@@ -259,6 +262,24 @@ class Store:
                 )
 
 
+def _check(path: Path) -> None:
+    """Raise UnreadableStore for a damaged database. By a reader, which leaves it as it is, its log too."""
+    try:
+        with contextlib.closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as database:
+            (found,) = database.execute("PRAGMA quick_check(1)").fetchone()
+    except sqlite3.DatabaseError as error:
+        raise _unreadable(path, error) from error
+    if found != "ok":
+        raise _unreadable(path, " ".join(found.split()))
+
+
+def _unreadable(path: Path, why: sqlite3.DatabaseError | str) -> UnreadableStore:
+    remedy = "Nothing was written to it. Put a copy of it back, or begin with another data directory."
+    if isinstance(why, sqlite3.OperationalError):
+        remedy = "See that the disk has room and works, then start again."
+    return UnreadableStore(f"The database {path} cannot be read: {why}. {remedy}")
+
+
 def _raise(error: sqlite3.DatabaseError) -> None:
     """Outside the server: who reads or writes sees the error."""
 
@@ -269,7 +290,10 @@ def encode(document: dict[str, Any]) -> str:
 
 
 def decode(text: str) -> dict[str, Any]:
-    document: dict[str, Any] = json.loads(text, object_hook=_unmark)
+    try:
+        document: dict[str, Any] = json.loads(text, object_hook=_unmark)
+    except ValueError as error:  # SQLite has no checksums: a flipped bit shows here
+        raise UnreadableStore(f"The database is damaged: {text[:100]!r} is no JSON.") from error
     return document
 
 

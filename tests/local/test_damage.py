@@ -4,6 +4,7 @@ import json
 import random
 import resource
 import shutil
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
@@ -99,3 +100,67 @@ def test_a_second_server_on_the_same_data_is_refused_until_the_first_is_gone(loc
     assert str(local.data) in refused.stderr and "Traceback" not in refused.stderr
     local.kill()
     local.start()  # the lock went with the process
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_flipped_bytes_are_said_and_nothing_is_written(tmp_path: Path, seed: int) -> None:
+    file = tmp_path / "stagegate.db"
+    store = Store(file)
+    for number in range(2_000):
+        store.append(f"stream-{number % 50}", {"number": number, "text": "x" * 100})
+    store.commit()
+    store.close()
+    chance = random.Random(seed)
+    damaged = bytearray(file.read_bytes())
+    for page in range(4_096 * 4, len(damaged), 4_096):  # the beginning of each page tells what is in it
+        damaged[page + chance.randrange(8)] ^= 0xFF
+    file.write_bytes(damaged)
+
+    with pytest.raises(UnreadableStore) as refused:
+        Store(file)
+
+    assert str(refused.value).startswith(f"The database {file} cannot be read: ")
+    assert str(refused.value).endswith(
+        "Nothing was written to it. Put a copy of it back, or begin with another data directory."
+    )
+    assert file.read_bytes() == damaged
+
+
+def test_a_damaged_file_is_left_with_its_log(tmp_path: Path) -> None:
+    """As after `kill -9`: what is in the log alone must not be lost with the refusal."""
+    store = Store(tmp_path / "stagegate.db")
+    for number in range(2_000):
+        store.append("stream", {"number": number})
+    store.close()
+    store = Store(tmp_path / "stagegate.db")
+    store.append("stream", {"number": "last"})
+    store.commit()
+    copy = tmp_path / "copy"
+    copy.mkdir()
+    for name in ("stagegate.db", "stagegate.db-wal"):
+        shutil.copy(tmp_path / name, copy / name)
+    store.close()
+    (copy / "stagegate.db").write_bytes(b"no database at all" * 1000)
+    log = (copy / "stagegate.db-wal").read_bytes()
+
+    with pytest.raises(UnreadableStore):
+        Store(copy / "stagegate.db")
+
+    assert (copy / "stagegate.db-wal").read_bytes() == log
+
+
+def test_a_document_that_is_no_json_is_named(tmp_path: Path) -> None:
+    store = Store(tmp_path / "stagegate.db")
+    store.put("kind", "key", {"text": "whole"})
+    store.commit()
+    store.close()
+    database = sqlite3.connect(tmp_path / "stagegate.db")
+    database.execute("UPDATE documents SET document = '{\"text'")
+    database.commit()
+    database.close()
+
+    store = Store(tmp_path / "stagegate.db")
+    with pytest.raises(UnreadableStore) as refused:
+        store.get("kind", "key")
+    assert str(refused.value) == """The database is damaged: '{"text' is no JSON."""
+    store.close()
