@@ -88,7 +88,11 @@ class Journal:
         if len(request.body) > _KEPT_IN_ROW:
             file = document["file"] = await asyncio.to_thread(_content_name, request.body)
             self._uses[file] += 1  # before it is written, so that nobody takes it away
-            await asyncio.to_thread(self._keep, file, request.body)
+            try:
+                await asyncio.to_thread(self._keep, file, request.body)
+            except OSError as error:  # moto has done it already; everybody would see what a restart loses
+                self._store.on_failure(error)
+                raise
         else:
             document["body"] = _as_text(request.body)
         number = self._store.append(_STREAM, document)

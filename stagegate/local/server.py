@@ -10,7 +10,6 @@ import logging
 import os
 import signal
 import socket
-import sqlite3
 import sys
 from collections.abc import AsyncIterator, Iterator, Mapping
 from datetime import datetime
@@ -105,7 +104,7 @@ async def running(
             store.close()
 
 
-def _end_at_once(path: Path, error: sqlite3.DatabaseError) -> None:
+def _end_at_once(path: Path, error: Exception) -> None:
     """The database fails: answer nothing more, so that nothing is answered that is not on disk."""
     sys.stderr.write(
         f"Stagegate local ends: the database {path} failed: {error}. What was answered is kept. "

@@ -50,8 +50,8 @@ class Store:
             self._database.close()
             raise
         self.path = path
-        self.on_failure: Callable[[sqlite3.DatabaseError], None] = _raise
-        """Called when the database can't be read or written any more: a full disk, a broken file.
+        self.on_failure: Callable[[Exception], None] = _raise
+        """Called when what is kept can't be read or written any more: a full disk, a broken file.
 
         What was written since the last commit may be gone then, and whoever wrote it does not know. So the
         server ends here, and goes on from what is on disk when it is started again.
@@ -280,7 +280,7 @@ def _unreadable(path: Path, why: sqlite3.DatabaseError | str) -> UnreadableStore
     return UnreadableStore(f"The database {path} cannot be read: {why}. {remedy}")
 
 
-def _raise(error: sqlite3.DatabaseError) -> None:
+def _raise(error: Exception) -> None:
     """Outside the server: who reads or writes sees the error."""
 
 

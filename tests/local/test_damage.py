@@ -1,13 +1,18 @@
 """A full disk, a torn end of the log, a broken file, a second server: said clearly, without damage."""
 
+import contextlib
 import json
+import os
 import random
 import resource
 import shutil
 import sqlite3
 import subprocess
 import sys
+import time
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from botocore.exceptions import BotoCoreError, ClientError
@@ -16,7 +21,14 @@ from stagegate.local.store import Store, UnreadableStore
 from tests.conftest import Local
 
 ROLE = "arn:aws:iam::000000000000:role/states"
-PASS = {"StartAt": "A", "States": {"A": {"Type": "Pass", "End": True}}}
+TEXT = json.dumps({"text": "x" * 5_000})
+
+
+def only(state: dict[str, str]) -> dict[str, Any]:
+    return {"StartAt": "State", "States": {"State": {**state, "End": True}}}
+
+
+PASS = only({"Type": "Pass"})
 
 
 def test_a_full_disk_ends_the_runtime_and_loses_nothing_that_was_answered(local: Local) -> None:
@@ -46,6 +58,71 @@ def test_a_full_disk_ends_the_runtime_and_loses_nothing_that_was_answered(local:
         described = states.describe_execution(executionArn=execution)
         assert described["status"] in ("RUNNING", "SUCCEEDED")
     assert states.start_execution(stateMachineArn=arn, name="after")["executionArn"]
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of 6 MB."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=6m", "tmpfs", str(disk)]
+    if os.geteuid() or subprocess.run(command, capture_output=True, check=False).returncode:
+        pytest.skip("nothing can be mounted here")
+    yield disk
+    subprocess.run(["umount", "--lazy", str(disk)], check=True)
+
+
+def fill(disk: Path) -> Path:
+    filling = disk / "filling"
+    with filling.open("wb", buffering=0) as file, contextlib.suppress(OSError):
+        while True:
+            file.write(bytes(4_096))
+    return filling
+
+
+@pytest.mark.parametrize("what", ["executions", "an object"])
+def test_what_waits_goes_on_when_there_is_room_again(small_disk: Path, tmp_path: Path, what: str) -> None:
+    local = Local(small_disk / "data")
+    local.log = tmp_path / "server.log"
+    local.start()
+    try:
+        states, s3 = local.client("stepfunctions"), local.client("s3")
+        s3.create_bucket(Bucket="bucket")
+        asked = states.create_activity(name="asked")["activityArn"]
+        asks, passes = (
+            states.create_state_machine(name=state["Type"], definition=json.dumps(only(state)), roleArn=ROLE)
+            for state in ({"Type": "Task", "Resource": asked}, {"Type": "Pass"})
+        )
+        waiting = states.start_execution(stateMachineArn=asks["stateMachineArn"], name="waits")
+        token = states.get_activity_task(activityArn=asked)["taskToken"]
+
+        filling = fill(small_disk)
+        answered = []
+        with pytest.raises((BotoCoreError, ClientError)):
+            while what == "executions":
+                started = states.start_execution(stateMachineArn=passes["stateMachineArn"], input=TEXT)
+                answered.append(started["executionArn"])
+            s3.put_object(Bucket="bucket", Key="key", Body=bytes(500_000))
+
+        assert local.process is not None
+        assert local.process.wait(20) == 1
+        assert "Stagegate local ends: the database" in local.log.read_text()
+        filling.unlink()
+        local.restart()
+        states.send_task_success(taskToken=token, output="1")
+        assert ended(states, waiting["executionArn"]) == "SUCCEEDED"
+        assert [ended(states, execution) for execution in answered] == ["SUCCEEDED"] * len(answered)
+        assert "Contents" not in s3.list_objects_v2(Bucket="bucket")
+    finally:
+        local.kill()
+
+
+def ended(states: Any, execution: str) -> str:
+    deadline = time.monotonic() + 20
+    while (status := states.describe_execution(executionArn=execution)["status"]) == "RUNNING":
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    return str(status)
 
 
 def test_a_torn_end_of_the_log_loses_only_what_was_torn(tmp_path: Path) -> None:
