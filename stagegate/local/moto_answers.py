@@ -4,6 +4,7 @@ import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from urllib.parse import parse_qsl
 
 from stagegate.local.apis import Target
 from stagegate.local.messages import HttpRequest, HttpResponse
@@ -39,6 +40,20 @@ def _check_secret_name(request: HttpRequest) -> None:
             "Invalid name. Must be a valid name containing alphanumeric characters, or any of the following: "
             "-/_+=.@!",
         )
+
+
+def _check_message_body(request: HttpRequest) -> None:
+    if request.body.startswith(b"{") and json.loads(request.body).get("MessageBody") == "":
+        raise AWSError("MissingParameter", "The request must contain the parameter MessageBody.")
+
+
+def _check_notification(request: HttpRequest) -> None:
+    members = dict(parse_qsl(request.body.decode(), keep_blank_values=True))
+    if members.get("Message") == "":
+        raise AWSError("InvalidParameter", "Invalid parameter: Empty message")
+    if members.get("TopicArn", "").endswith(".fifo") and "MessageGroupId" not in members:
+        reason = "Invalid parameter: The MessageGroupId parameter is required for FIFO topics"
+        raise AWSError("InvalidParameter", reason)
 
 
 def _with_encryption(request: HttpRequest, response: HttpResponse) -> HttpResponse:
@@ -77,6 +92,8 @@ def _about_topic(request: HttpRequest, response: HttpResponse) -> HttpResponse:
 
 _CHECKS: Mapping[tuple[str, str], Callable[[HttpRequest], None]] = {
     ("secretsmanager", "CreateSecret"): _check_secret_name,
+    ("sns", "Publish"): _check_notification,
+    ("sqs", "SendMessage"): _check_message_body,
 }
 _CORRECTIONS: Mapping[tuple[str, str], Callable[[HttpRequest, HttpResponse], HttpResponse]] = {
     **{("s3", operation): _with_encryption for operation in _OF_OBJECTS},

@@ -17,6 +17,8 @@ UPDATE = {
     "ExpressionAttributeValues": {":decision": {"S": "approved"}},
 }
 
+TOPIC = "arn:aws:sns:us-east-1:000000000000:topic"
+
 
 async def test_s3_tells_of_the_encryption_of_every_object(open_endpoint):
     async with open_endpoint() as endpoint:
@@ -67,6 +69,43 @@ async def test_a_secret_s_name_has_no_spaces(open_endpoint):
         400,
         "Invalid name. Must be a valid name containing alphanumeric characters, or any of the following: "
         "-/_+=.@!",
+    )
+
+
+@pytest.mark.parametrize(
+    ("members", "message"),
+    [
+        ({"TopicArn": TOPIC, "Message": ""}, "Invalid parameter: Empty message"),
+        (
+            {"TopicArn": f"{TOPIC}.fifo", "Message": "hello"},
+            "Invalid parameter: The MessageGroupId parameter is required for FIFO topics",
+        ),
+    ],
+)
+async def test_what_can_t_be_published_is_an_invalid_parameter(open_endpoint, members, message):
+    async with open_endpoint() as endpoint:
+        await endpoint.aws("sns", "CreateTopic", {"Name": "topic"})
+        await endpoint.aws("sns", "CreateTopic", {"Name": "topic.fifo", "Attributes": {"FifoTopic": "true"}})
+        with pytest.raises(AWSError) as raised:
+            await endpoint.aws("sns", "Publish", members)
+
+    assert (raised.value.code, raised.value.status, raised.value.message) == (
+        "InvalidParameter",
+        400,
+        message,
+    )
+
+
+async def test_a_message_in_a_queue_has_a_body(open_endpoint):
+    async with open_endpoint() as endpoint:
+        queue = await endpoint.aws("sqs", "CreateQueue", {"QueueName": "queue"})
+        with pytest.raises(AWSError) as raised:
+            await endpoint.aws("sqs", "SendMessage", {**queue, "MessageBody": ""})
+
+    assert (raised.value.code, raised.value.status, raised.value.message) == (
+        "MissingParameter",
+        400,
+        "The request must contain the parameter MessageBody.",
     )
 
 

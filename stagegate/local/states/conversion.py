@@ -260,6 +260,8 @@ def function_result(response: Mapping[str, Any], *, compact: bool) -> Json:
 def as_state_failed(resource: Resource, error: AWSError) -> StateFailed:
     """The API's error as Step Functions names it."""
     request_id = str(uuid.uuid4())
+    if error.code == "404" and resource.operation in _MISSING:  # there is no body that would say more
+        error = AWSError(_MISSING[resource.operation], "null", status=404)
     modelled = _exceptions(resource.botocore).get(error.code)
     if resource.is_sdk:
         name = None if modelled is None else exception_name(modelled)
@@ -281,6 +283,9 @@ def as_state_failed(resource: Resource, error: AWSError) -> StateFailed:
         f"Error Code: {error.code}; Request ID: {request_id}; Proxy: null)",
         from_task=True,
     )
+
+
+_MISSING = {"HeadBucket": "NoSuchBucket", "HeadObject": "NoSuchKey"}
 
 
 @lru_cache

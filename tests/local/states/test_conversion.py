@@ -110,6 +110,17 @@ def test_an_error_of_the_sdk_has_the_name_of_its_exception(api, code, name):
 
 
 @pytest.mark.parametrize(
+    ("api", "name"),
+    [("s3:headObject", "S3.NoSuchKeyException"), ("s3:headBucket", "S3.NoSuchBucketException")],
+)
+def test_what_is_not_found_without_a_word_has_a_name_nevertheless(api, name):
+    failed = as_state_failed(sdk(api), AWSError("404", "Not Found", status=404))
+
+    assert failed.error == name
+    assert str(failed.cause).startswith("null (Service: S3, Status Code: 404, Request ID: ")
+
+
+@pytest.mark.parametrize(
     ("api", "code", "name", "service"),
     [
         ("lambda:invoke", "TooManyRequestsException", "Lambda.TooManyRequestsException", "AWSLambda"),
