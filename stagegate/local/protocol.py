@@ -74,7 +74,8 @@ def write_error(target: Target, error: AWSError) -> HttpResponse:
     if target.protocol in (QUERY, EC2, REST_XML):
         return _answer(error.status, request_id, "text/xml", _error_xml(target, error, request_id))
     metadata = apis.model(target.service).metadata if target.service in apis.APIS else {}
-    members = {"message": error.message, **error.members}
+    named = {} if "Message" in error.members else {"message": error.message}
+    members = {**named, **error.members}
     headers = {"x-amzn-errortype": error.code}
     if "awsQueryCompatible" in metadata:
         fault = "Sender" if error.status < 500 else "Receiver"

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.conformance.recordings import MISSING, Case, are_there, cases, name
-from tests.conformance.report import DIFFERENCES, PAGE, differences
+from tests.conformance.report import DIFFERENCES, PAGE, allowances, differences
 from tests.conformance.runs import LEVELS, compare
 
 
@@ -39,6 +39,11 @@ def test_what_was_recorded_on_aws_happens_here(shared_local: Any, case: Case) ->
 def test_every_known_difference_is_of_a_recording() -> None:
     assert set(DIFFERENCES) <= {name(case) for case in cases()}
     assert all(difference["reason"] for difference in DIFFERENCES.values())
+
+
+@pytest.mark.skipif(not are_there(), reason=MISSING)
+def test_the_documentation_tells_the_allowances() -> None:
+    assert allowances() in PAGE.read_text(), "run python tests/conformance/report.py"
 
 
 def test_the_documentation_lists_what_differs() -> None:

@@ -30,6 +30,8 @@ class TinyEvents(Service):
         await asyncio.sleep(0)
         if Name == "broken":
             raise RuntimeError("a mistake of ours")
+        if Name == "old":
+            raise AWSError("ValidationException", "In old words.", Message="In old words.")
         if (rule := self.runtime.store.get("tiny/rule", Name)) is None:
             raise AWSError("ResourceNotFoundException", f"Rule {Name} does not exist on EventBus default.")
         return {"Name": Name, "State": rule["State"], "EventPattern": None}
@@ -193,6 +195,14 @@ async def test_an_error_in_json(call):
         "Rule x does not exist on EventBus default.",
         400,
     )
+
+
+async def test_an_error_s_words_may_be_in_a_member_with_a_capital_letter(call):
+    with pytest.raises(ClientError) as raised:
+        await call("events", "describe_rule", Name="old")
+
+    assert raised.value.response["Error"] == {"Code": "ValidationException", "Message": "In old words."}
+    assert "message" not in raised.value.response
 
 
 async def test_a_mistake_of_ours_is_an_internal_failure_that_says_what(call, caplog):

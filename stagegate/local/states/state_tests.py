@@ -102,7 +102,7 @@ def _subject(definition: str, name: str | None, *, is_mocked: bool) -> _Subject:
     for state, fields, is_in_map in _states(parsed):
         if state == name:
             return _subject_of(name, fields, parsed.get("QueryLanguage", JSONPATH), is_in_map=is_in_map)
-    raise _invalid("State not found in definition")
+    raise _malformed("State not found in definition")
 
 
 def _is_unknown_integration(problem: Diagnostic) -> bool:
@@ -162,10 +162,10 @@ def _checked_context(text: str) -> dict[str, Json]:
 def _check_fields(value: Mapping[str, Json], allowed: Mapping[str, Any]) -> None:
     for name, member in value.items():
         if name not in allowed:
-            raise _invalid(f"Invalid Context object provided: Field '{name}' is not allowed")
+            raise _malformed(f"Invalid Context object provided: Field '{name}' is not allowed")
         if allowed[name] is not None:
             if not isinstance(member, dict):
-                raise _invalid(f"Invalid Context object provided: Field '{name}' must be an object")
+                raise _malformed(f"Invalid Context object provided: Field '{name}' must be an object")
             _check_fields(member, allowed[name])
 
 
@@ -177,6 +177,11 @@ def _object(text: str, problem: str) -> dict[str, Json]:
     if not isinstance(value, dict):
         raise _invalid(problem)
     return value
+
+
+def _malformed(message: str) -> AWSError:
+    """What AWS finds before it knows of TestState's own error, and writes by another member's name."""
+    return AWSError("ValidationException", message, Message=message)
 
 
 def _invalid(message: str) -> AWSError:
