@@ -10,6 +10,7 @@ import contextlib
 import json
 import logging
 import sqlite3
+import threading
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from importlib.resources import files
@@ -20,6 +21,8 @@ from stagegate.errors import StagegateError
 
 log = logging.getLogger(__name__)
 
+_CHECKPOINT_CHANGES = 5_000  # rows written: some 25 MB of log
+_LONGEST_LOG = 64 * 2**20  # bytes
 
 _UPWARDS = """SELECT number, entry FROM entries WHERE stream = :stream AND number BETWEEN :least AND :most
               ORDER BY number"""
@@ -42,6 +45,7 @@ class Store:
             self._database.execute("PRAGMA journal_mode = WAL")
             # A commit survives the end of this process, however it ends; not that of the machine's power.
             self._database.execute("PRAGMA synchronous = NORMAL")
+            self._database.execute("PRAGMA wal_autocheckpoint = 0")  # see _start_checkpoint
             self._migrate(path)
         except sqlite3.DatabaseError as error:
             self._database.close()
@@ -59,6 +63,8 @@ class Store:
         self._commit: asyncio.Future[None] | None = None
         self._timer: asyncio.Handle | None = None
         self._before_commit: list[Callable[[], None]] = []
+        self._checkpoint = threading.Thread()
+        self._changes_in_database = 0
 
     def put(self, kind: str, key: str, document: dict[str, Any]) -> None:
         """Keep `document` under `kind` ("sagemaker/training-job") and `key`, in place of the one before."""
@@ -179,6 +185,7 @@ class Store:
                 self._before_commit.pop()()
             if self._database.in_transaction:
                 self._database.execute("COMMIT")
+                self._start_checkpoint()
         except sqlite3.DatabaseError as error:
             if self.on_failure is not _raise:
                 self.on_failure(error)
@@ -204,7 +211,10 @@ class Store:
         """Give the space of what was deleted back to the disk; gives how many bytes. Nothing else may run."""
         before = self.path.stat().st_size
         self.commit()
-        self._database.execute("VACUUM")
+        try:
+            self._database.execute("VACUUM")
+        except sqlite3.OperationalError as error:  # it needs as much room again for a while
+            log.warning("%s stays as large as it is, and what is free in it is used again: %s", self.path, error)
         self._database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         return before - self.path.stat().st_size
 
@@ -214,7 +224,21 @@ class Store:
         finally:
             if self._timer is not None:
                 self._timer.cancel()
+            if self._checkpoint.is_alive():
+                self._checkpoint.join()
             self._database.close()
+
+    def _start_checkpoint(self) -> None:
+        """Copy the log into the database in a thread, so that the event loop waits for no fsync."""
+        changes = self._database.total_changes
+        if changes - self._changes_in_database < _CHECKPOINT_CHANGES or self._checkpoint.is_alive():
+            return
+        self._changes_in_database = changes
+        if Path(f"{self.path}-wal").stat().st_size > _LONGEST_LOG:  # begins anew only where nobody writes
+            self._database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            return
+        self._checkpoint = threading.Thread(target=_checkpoint, args=[self.path], name="checkpoint")
+        self._checkpoint.start()
 
     def _write(self, statement: str, parameters: dict[str, Any]) -> int:
         return self._execute(statement, parameters).rowcount
@@ -260,6 +284,16 @@ class Store:
                 self._database.executescript(
                     f"BEGIN; {migration.read_text()}; PRAGMA user_version = {number}; COMMIT;"
                 )
+
+
+def _checkpoint(path: Path) -> None:
+    try:
+        with contextlib.closing(sqlite3.connect(path)) as database:
+            database.execute("PRAGMA wal_checkpoint(PASSIVE)")
+    except (
+        sqlite3.DatabaseError
+    ) as error:  # a full disk, say: what is in the log stays there, and is read there
+        log.warning("what is in the log of %s could not be brought into it: %s", path, error)
 
 
 def _check(path: Path) -> None:

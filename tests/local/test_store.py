@@ -2,6 +2,7 @@
 
 import asyncio
 import sqlite3
+import time
 from datetime import UTC, datetime
 
 import pytest
@@ -130,6 +131,37 @@ async def test_a_commit_that_fails_fails_those_who_wait_and_is_tried_again(store
 
     assert reader.execute("SELECT key FROM documents").fetchall() == [("key",), ("next",)]
     reader.close()
+
+
+def test_the_log_begins_anew_so_that_it_stays_short(tmp_path, monkeypatch):
+    monkeypatch.setattr("stagegate.local.store._CHECKPOINT_CHANGES", 50)
+    monkeypatch.setattr("stagegate.local.store._LONGEST_LOG", 1_000_000)
+    store = Store(tmp_path / "db")
+    longest = 0
+
+    for number in range(2_000):
+        store.append("stream", {"number": number, "text": "x" * 2_000})
+        store.commit()  # writes two pages of 4 kB at least
+        longest = max(longest, (tmp_path / "db-wal").stat().st_size)
+
+    assert longest < 5_000_000
+    assert [entry["number"] for entry in store.read("stream")] == list(range(2_000))
+    store.close()
+    assert not (tmp_path / "db-wal").exists()
+
+
+def test_what_was_written_is_brought_into_the_database_while_others_write(tmp_path, monkeypatch):
+    monkeypatch.setattr("stagegate.local.store._CHECKPOINT_CHANGES", 50)
+    store = Store(tmp_path / "db")
+    empty = (tmp_path / "db").stat().st_size
+
+    deadline = time.monotonic() + 20
+    while (tmp_path / "db").stat().st_size == empty:
+        assert time.monotonic() < deadline
+        store.append("stream", {"text": "x" * 2_000})
+        store.commit()
+
+    store.close()
 
 
 def test_a_damaged_database_is_said_to_be_one(tmp_path):
