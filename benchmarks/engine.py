@@ -1,9 +1,10 @@
 """The Step Functions engine beside moto (in process) and npm's aws-local-stepfunctions: times and ratios.
 
 Ours is the real server, over HTTP, with its journal on disk; the others run in this process or in node's, and
-keep nothing. The client's own time is part of ours.
+keep nothing. The client's own time is part of ours. What another program takes of the machine counts too.
 
     python benchmarks/engine.py                     the comparison, a few minutes: moto takes most of it
+    python benchmarks/engine.py --quick             with fewer executions and repeats
     python benchmarks/engine.py --case loop         one case of it
     python benchmarks/engine.py --costs docs/engine-costs.svg
 """
@@ -70,10 +71,14 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--case", choices=[*CASES], action="append", help="only this; may be given again")
-    parser.add_argument("--waiting", type=int, default=10_000, help="executions that wait at once")
+    parser.add_argument("--waiting", type=int, help="executions that wait at once: 10000")
+    parser.add_argument("--quick", action="store_true", help="1,000 executions that wait, nothing repeated")
     parser.add_argument("--costs", type=Path, metavar="PICTURE", help="draw the costs as executions grow")
     options = parser.parse_args()
+    options.repeats = 1 if options.quick else REPEATS
+    options.waiting = options.waiting or (1_000 if options.quick else 10_000)
     os.environ |= {"AWS_ACCESS_KEY_ID": "x", "AWS_SECRET_ACCESS_KEY": "x", "AWS_DEFAULT_REGION": "us-east-1"}
+    print(f"{os.cpu_count()} cores, {os.getloadavg()[0]:.1f} processes run at the start, the last minute")
     if options.costs:
         draw_costs(options.costs)
         return
@@ -84,15 +89,16 @@ def main() -> None:
 def compare_loops(options: argparse.Namespace) -> None:
     """One execution that goes round a loop 500 times."""
     with Server() as server:
-        ours = [run_loop(server.client("stepfunctions"), turn) for turn in range(REPEATS)]
+        ours = [run_loop(server.client("stepfunctions"), turn) for turn in range(options.repeats)]
     with mock_aws(config={"stepfunctions": {"execute_state_machine": True}}):
-        motos = [run_loop(in_process("stepfunctions"), turn) for turn in range(REPEATS)]
-    nodes = run_in_node()
+        motos = [run_loop(in_process("stepfunctions"), turn) for turn in range(options.repeats)]
+    nodes = run_in_node(options.repeats)
     print("500 rounds of Pass and Choice, transitions per second")
-    rates = {name: TRANSITIONS / statistics.median(times) for name, times in
-             (("ours", ours), ("moto", motos), (NPM_PACKAGE, nodes))}  # fmt: skip
-    for name, rate in rates.items():
-        print(f"  {name:30} {rate:10.0f}   ours is {rates['ours'] / rate:.1f} times that")
+    rate = TRANSITIONS / statistics.median(ours)
+    for name, times in (("ours", ours), ("moto", motos), (NPM_PACKAGE, nodes)):
+        median, slowest, fastest = (TRANSITIONS / pick(times) for pick in (statistics.median, max, min))
+        spread = f"({slowest:.0f} to {fastest:.0f})"
+        print(f"  {name:30} {median:8.0f}   {spread:16} ours is {rate / median:.1f} times that")
 
 
 def run_loop(states: Any, turn: int) -> float:
@@ -105,37 +111,38 @@ def run_loop(states: Any, turn: int) -> float:
     return time.perf_counter() - begun
 
 
-def run_in_node() -> list[float]:
-    with tempfile.TemporaryDirectory() as folder:
-        Path(folder, "package.json").write_text('{"private": true, "type": "module"}')
-        npm(
-            ["install", "--no-audit", "--no-fund", NPM_PACKAGE],
-            cwd=folder,
-            check=True,
-            stdout=subprocess.DEVNULL,
-        )
-        Path(folder, "loop.mjs").write_text(IN_NODE % REPEATS)
-        done = node(
-            ["loop.mjs"], cwd=folder, input=json.dumps(LOOP).encode(), stdout=subprocess.PIPE, check=True,
-            return_completed_process=True,
-        )  # fmt: skip
+def run_in_node(repeats: int) -> list[float]:
+    folder = ROOT / ".cache" / "benchmarks"
+    if not (folder / "node_modules" / NPM_PACKAGE.partition("@")[0]).is_dir():
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "package.json").write_text('{"private": true, "type": "module"}')
+        install = ["install", "--no-audit", "--no-fund", "--ignore-scripts", NPM_PACKAGE]
+        npm(install, cwd=folder, check=True, stdout=subprocess.DEVNULL)
+    (folder / "loop.mjs").write_text(IN_NODE % repeats)
+    done = node(
+        ["loop.mjs"], cwd=folder, input=json.dumps(LOOP).encode(), stdout=subprocess.PIPE, check=True,
+        return_completed_process=True,
+    )  # fmt: skip
     times: list[float] = json.loads(done.stdout)
     return times
 
 
 def compare_waiting(options: argparse.Namespace) -> None:
     """500 executions, started until each waits for its token."""
-    with Server() as server:
-        threads = server.status("Threads")
-        ours = start_waiting(server.client, 500)
-        more_threads = server.status("Threads") - threads
+    ours = []
+    for _ in range(options.repeats):
+        with Server() as server:
+            threads = server.status("Threads")
+            ours.append(start_waiting(server.client, 500))
+            more_threads = server.status("Threads") - threads
     with mock_aws(config={"stepfunctions": {"execute_state_machine": True}}):
         before = threading.active_count()
-        motos = start_waiting(in_process, 500, clients=1)
+        moto = start_waiting(in_process, 500, clients=1)
         moto_threads = threading.active_count() - before
+    median = statistics.median(ours)
     print("500 executions started until all wait for a token, seconds")
-    print(f"  ours {ours:10.2f}   {more_threads} threads more, the client's own time included")
-    print(f"  moto {motos:10.2f}   {moto_threads} threads more; ours takes 1/{motos / ours:.0f} of the time")
+    print(f"  ours {median:8.2f}   ({min(ours):.2f} to {max(ours):.2f}), {more_threads} threads more")
+    print(f"  moto {moto:8.2f}   {moto_threads} threads more; ours takes 1/{moto / median:.0f} of the time")
 
 
 def start_waiting(client: Callable[[str], Any], count: int, *, clients: int = CLIENTS) -> float:
@@ -171,6 +178,7 @@ def measure_many(options: argparse.Namespace) -> None:
     print(f"  started in             {costs['start']:8.1f} s    {each:.2f} ms each")
     print(f"  memory over idle       {costs['memory']:8.0f} MB")
     print(f"  processor while idle   {costs['idle']:8.2f} %    of one core")
+    print(f"  a page of 100 of them  {costs['page']:8.2f} ms")
     print(f"  a callback, p50        {costs['p50']:8.2f} ms")
     print(f"  a callback, p99        {costs['p99']:8.2f} ms")
     print(f"  a restart (kill -9)    {costs['restart']:8.2f} s    until the endpoint answers")
@@ -190,6 +198,7 @@ def costs_of(count: int, *, callbacks: int = 500) -> dict[str, float]:
             started = time.perf_counter() - begun
             memory = (server.status("VmRSS") - before) / 1024
             idle = idle_percent(server)
+            page = statistics.median(page_times(states, arn))
             answered = answer(states, arn, range(min(callbacks, count // 2)))
             server.kill()
         begun = time.perf_counter()
@@ -205,6 +214,7 @@ def costs_of(count: int, *, callbacks: int = 500) -> dict[str, float]:
         "start": started,
         "memory": memory,
         "idle": idle,
+        "page": page * 1e3,
         "p50": percentiles[49] * 1e3,
         "p99": percentiles[98] * 1e3,
         "restart": restarted,
@@ -224,6 +234,19 @@ def idle_percent(server: "Server", seconds: float = 5.0) -> float:
     before = server.processor_seconds()
     time.sleep(seconds)
     return (server.processor_seconds() - before) / seconds * 100
+
+
+def page_times(states: Any, arn: str, pages: int = 20) -> list[float]:
+    """Seconds of each of the first pages of ListExecutions."""
+    times, more = [], {}
+    for _ in range(pages):
+        begun = time.perf_counter()
+        listed = states.list_executions(stateMachineArn=arn, statusFilter="RUNNING", maxResults=100, **more)
+        times.append(time.perf_counter() - begun)
+        if "nextToken" not in listed:
+            break
+        more = {"nextToken": listed["nextToken"]}
+    return times
 
 
 def answer(states: Any, arn: str, numbers: Iterable[int]) -> list[float]:
@@ -310,36 +333,47 @@ def ended_at(states: Any, arn: str, name: str) -> Any:
 
 
 def draw_costs(picture: Path, counts: tuple[int, ...] = (10, 100, 1_000, 3_000, 10_000, 30_000)) -> None:
-    """What each number of waiting executions costs, as a picture."""
+    """What each number of waiting executions costs, as a table and as a picture."""
+    measured = []
+    print("| waiting | start, ms each | memory, MB | idle, % of a core | callback p50, ms | p99, ms "
+          "| page of 100, ms | restart, s | all taken up, s |\n" + "| ---: " * 9 + "|")  # fmt: skip
+    for count in counts:
+        costs = costs_of(count)
+        costs |= {"each": costs["start"] / count * 1e3, "whole": costs["restart"] + costs["taken_up"]}
+        measured.append(costs)
+        row = ("each", "memory", "idle", "p50", "p99", "page", "restart", "whole")
+        cells = " | ".join(f"{costs[name]:.{0 if name == 'memory' else 1}f}" for name in row)
+        print(f"| {count:,} | {cells} |", flush=True)
+    _draw(picture, counts, measured)
+
+
+def _draw(picture: Path, counts: tuple[int, ...], measured: list[dict[str, float]]) -> None:
     import matplotlib
 
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    measured = []
-    for count in counts:
-        measured.append(costs_of(count))
-        print(count, {name: round(value, 2) for name, value in measured[-1].items()}, flush=True)
     panels = [
-        ("Start", "ms for each execution", [("start", lambda cost, count: cost["start"] / count * 1e3)]),
-        ("Memory over idle", "MB", [("memory", lambda cost, count: cost["memory"])]),
-        ("A callback over HTTP", "ms", [("p50", lambda cost, count: cost["p50"]),
-                                        ("p99", lambda cost, count: cost["p99"])]),
-        ("Restart after kill -9", "seconds", [
-            ("the endpoint answers", lambda cost, count: cost["restart"]),
-            ("all taken up", lambda cost, count: cost["restart"] + cost["taken_up"])]),
+        ("To start them", "ms each", {"each": "until all wait"}),
+        ("Memory over idle", "MB", {"memory": "resident"}),
+        ("A request over HTTP", "ms", {"p50": "callback, median", "p99": "callback, 99th percentile",
+                                       "page": "a page of ListExecutions"}),
+        ("A restart after kill -9", "seconds", {"restart": "until the endpoint answers",
+                                                "whole": "until all are taken up"}),
     ]  # fmt: skip
-    figure, axes = plt.subplots(2, 2, figsize=(9, 6.2), layout="constrained")
+    colours = ("#0b6e99", "#d9730d", "#6b7280")
+    figure, axes = plt.subplots(2, 2, figsize=(9.6, 6.6), layout="constrained")
+    figure.suptitle("What executions that wait for a token cost")
     for axis, (title, unit, lines) in zip(axes.flat, panels, strict=True):
-        for label, value in lines:
-            axis.plot(counts, [value(cost, count) for cost, count in zip(measured, counts, strict=True)],
-                      marker="o", label=label)  # fmt: skip
-        axis.set(
-            title=title, ylabel=unit, xlabel="executions that wait for a token", xscale="log", ylim=(0, None)
-        )
-        axis.grid(alpha=0.3)
-        if len(lines) > 1:
-            axis.legend()
+        for (name, label), colour in zip(lines.items(), colours, strict=False):
+            values = [costs[name] for costs in measured]
+            axis.plot(counts, values, marker="o", color=colour, label=label)
+        axis.set(title=title, ylabel=unit, xlabel="executions", xscale="log", ylim=(0, None))
+        axis.set_xticks(counts, [f"{count:,}" for count in counts], fontsize=8)
+        axis.minorticks_off()
+        axis.grid(alpha=0.25)
+        axis.spines[["top", "right"]].set_visible(False)
+        axis.legend(frameon=False, loc="upper left")
     figure.savefig(picture)
 
 
