@@ -10,12 +10,13 @@ from typing import Any, Protocol
 from stagegate.local.service import Announcement, AWSError, Json, Runtime
 from stagegate.local.states import journal as journals
 from stagegate.local.states.activity_tasks import ActivityTasks
-from stagegate.local.states.definition import Program, find_map, parse_definition
+from stagegate.local.states.definition import Program, find_map
 from stagegate.local.states.errors import RUNTIME, StateFailed
 from stagegate.local.states.execution_logs import ExecutionLogs
 from stagegate.local.states.job_ends import JobEnds
 from stagegate.local.states.journal import Journal
 from stagegate.local.states.jsontext import from_text, to_text
+from stagegate.local.states.parser import parse_definition
 from stagegate.local.states.records import EXECUTION, MACHINE, REVISION, RUNNING
 from stagegate.local.states.redrives import redrive_status, with_token
 from stagegate.local.states.strand import Strand, timestamp

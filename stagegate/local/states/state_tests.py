@@ -9,11 +9,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from stagegate.local.service import AWSError, Json
-from stagegate.local.states.definition import Map, Parallel, State, Task, parse_state
+from stagegate.local.states.definition import Map, Parallel, State, Task
 from stagegate.local.states.execution import Engine
 from stagegate.local.states.integrations import SYNC, SYNC_2, TASK_TOKEN, UnknownResource, parse_resource
 from stagegate.local.states.jsontext import from_text
 from stagegate.local.states.mocks import read_mock
+from stagegate.local.states.parser import parse_state
 from stagegate.local.states.requests import check_arn, check_input
 from stagegate.local.states.templates import JSONPATH
 from stagegate.local.states.trials import NAME, Trial

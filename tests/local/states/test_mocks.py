@@ -6,9 +6,10 @@ from typing import Any
 import pytest
 
 from stagegate.local.service import AWSError
-from stagegate.local.states.definition import State, parse_state
+from stagegate.local.states.definition import State
 from stagegate.local.states.errors import StateFailed
 from stagegate.local.states.mocks import Mock, read_mock
+from stagegate.local.states.parser import parse_state
 from tests.local.states.tested_states import EACH, INVOKE
 
 INTEGRATION = "arn:aws:states:::"

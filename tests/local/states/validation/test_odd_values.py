@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from stagegate.local.states.definition import parse_definition
+from stagegate.local.states.parser import parse_definition
 from stagegate.local.states.validation import report
 from tests.local.states.validation.conftest import DISTRIBUTED, READER, TASK
 
