@@ -88,7 +88,7 @@ class Age(click.ParamType[timedelta]):
     def convert(self, value: Any, parameter: click.Parameter | None, context: click.Context | None) -> Any:
         if isinstance(value, timedelta):
             return value
-        if (match := re.fullmatch(r"(\d+)([mhdw])", value)) is None:
+        if (match := re.fullmatch(r"([0-9]{1,5})([mhdw])", value)) is None:
             self.fail(f"'{value}' is no length of time such as 90m, 12h, 30d or 4w", parameter, context)
         return int(match[1]) * _UNITS[match[2]]
 

@@ -42,6 +42,12 @@ def prune(store: Store, data: Path, *, before: datetime, is_dry: bool) -> Pruned
     An execution goes with its history, its Map Runs and their children.
     """
     pruned = Pruned()
+    # The folders first: on a full disk the rest needs their room.
+    for folder in _ended_folders(store, data, before):
+        pruned.folders += 1
+        pruned.folder_bytes += sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+        if not is_dry:
+            shutil.rmtree(folder)
     for count, arn in enumerate(_ended_executions(store, before), start=1):
         pruned.executions += 1
         pruned.events += sum(1 for _ in numbered_events(store, stream_of(arn), reverse=False, beyond=None))
@@ -55,11 +61,6 @@ def prune(store: Store, data: Path, *, before: datetime, is_dry: bool) -> Pruned
         store.roll_back()
     else:
         store.commit()
-    for folder in _ended_folders(store, data, before):
-        pruned.folders += 1
-        pruned.folder_bytes += sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
-        if not is_dry:
-            shutil.rmtree(folder)
     if not is_dry:
         pruned.database_bytes = store.shrink()
     return pruned

@@ -10,6 +10,7 @@ import logging
 import os
 import signal
 import socket
+import sqlite3
 import sys
 from collections.abc import AsyncIterator, Iterator, Mapping
 from datetime import datetime
@@ -41,6 +42,10 @@ _GRACE_SECONDS = 5  # for requests under way when the server is told to end
 
 class CannotServe(StagegateError):
     """The port or the data directory is in use."""
+
+
+class NotPruned(StagegateError):
+    """The database could not be written."""
 
 
 class NoData(StagegateError):
@@ -224,11 +229,12 @@ def prune_data(data: Path, *, before: datetime, is_dry: bool) -> Pruned:
     if not (path := data / "stagegate.db").is_file():
         raise NoData(f"There is no data of a local runtime in {data}.")
     with _locked(data):
-        store = Store(path)
         try:
-            return prune(store, data, before=before, is_dry=is_dry)
-        finally:
-            store.close()
+            with contextlib.closing(Store(path)) as store:
+                return prune(store, data, before=before, is_dry=is_dry)
+        except sqlite3.DatabaseError as error:
+            remedy = "See that the disk has room and works, then prune again."
+            raise NotPruned(f"The database {path} failed: {error}. {remedy}") from error
 
 
 @contextlib.contextmanager

@@ -214,7 +214,7 @@ class Store:
         try:
             self._database.execute("VACUUM")
         except sqlite3.OperationalError as error:  # it needs as much room again for a while
-            log.warning("%s stays as large as it is, and what is free in it is used again: %s", self.path, error)
+            log.warning("%s stays as large as it is; what is free in it is used again: %s", self.path, error)
         self._database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         return before - self.path.stat().st_size
 

@@ -137,7 +137,7 @@ def test_a_runtime_that_runs_is_not_pruned(used: Local) -> None:
     assert names(used)["maps"] == ["second", "first"]
 
 
-@pytest.mark.parametrize("age", ["3x", "-1d", "d", "1.5h", ""])
+@pytest.mark.parametrize("age", ["3x", "-1d", "d", "1.5h", "", "999999d", "٣d"])
 def test_an_age_that_is_none_is_refused(stopped_local: Local, age: str) -> None:
     refused = prune(stopped_local, "--older-than", age)
 
