@@ -69,6 +69,7 @@ def _unknown_fields(value: Json, shape: Any) -> Iterator[str]:
             yield from _unknown_fields(member, shape.value)
 
 
+@lru_cache(maxsize=1000)
 def _members(shape: Any) -> dict[str, str]:
     """A structure's members, by each way to write them in small letters."""
     return {written.lower(): name for name in shape.members for written in (name, member_name(name))}
