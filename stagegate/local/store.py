@@ -64,7 +64,7 @@ class Store:
         self._timer: asyncio.Handle | None = None
         self._before_commit: list[Callable[[], None]] = []
         self._checkpoint = threading.Thread()
-        self._changes_in_database = 0
+        self._changes_in_database = -_CHECKPOINT_CHANGES  # first of all what an earlier life left in the log
 
     def put(self, kind: str, key: str, document: dict[str, Any]) -> None:
         """Keep `document` under `kind` ("sagemaker/training-job") and `key`, in place of the one before."""
@@ -185,7 +185,6 @@ class Store:
                 self._before_commit.pop()()
             if self._database.in_transaction:
                 self._database.execute("COMMIT")
-                self._start_checkpoint()
         except sqlite3.DatabaseError as error:
             if self.on_failure is not _raise:
                 self.on_failure(error)
@@ -201,6 +200,8 @@ class Store:
             log.error("what was written could not be committed: %s", failure)
             waiting.set_exception(failure)
             waiting.exception()  # it is logged; whether somebody waits for it is theirs to know
+        if failure is None:  # what is committed is committed, whatever comes of this
+            self._start_checkpoint()
 
     def roll_back(self) -> None:
         """Undo what was written since the last commit. Nothing else may run."""
@@ -234,7 +235,10 @@ class Store:
         if changes - self._changes_in_database < _CHECKPOINT_CHANGES or self._checkpoint.is_alive():
             return
         self._changes_in_database = changes
-        if Path(f"{self.path}-wal").stat().st_size > _LONGEST_LOG:  # begins anew only where nobody writes
+        log_file = Path(f"{self.path}-wal")
+        if (
+            log_file.exists() and log_file.stat().st_size > _LONGEST_LOG
+        ):  # begins anew only where nobody writes
             self._database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
             return
         self._checkpoint = threading.Thread(target=_checkpoint, args=[self.path], name="checkpoint")

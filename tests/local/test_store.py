@@ -1,6 +1,7 @@
 """The store: what is written is seen at once, committed in groups, and lost by nothing."""
 
 import asyncio
+import shutil
 import sqlite3
 import time
 from datetime import UTC, datetime
@@ -179,3 +180,22 @@ def test_a_database_of_a_newer_version_is_left_alone(tmp_path):
 
     with pytest.raises(UnreadableStore, match="newer version"):
         Store(tmp_path / "db")
+
+
+def test_the_log_does_not_grow_from_life_to_life(tmp_path):
+    """Killed again and again before there is reason to bring the log into the database."""
+    sizes, lives = [], []
+    for life in range(6):
+        path = tmp_path / f"life-{life}"
+        if lives:
+            shutil.copytree(lives[-1].path.parent, path)
+        lives.append(Store(path / "stagegate.db"))
+        for text in ("x", "x" * 200_000):
+            lives[-1].put("kind", "key", {"text": text})
+            lives[-1].commit()
+            lives[-1]._checkpoint.join()
+        sizes.append((path / "stagegate.db-wal").stat().st_size)
+    for store in lives:
+        store.close()
+
+    assert max(sizes) < 2 * sizes[0]
