@@ -236,9 +236,8 @@ class Store:
             return
         self._changes_in_database = changes
         log_file = Path(f"{self.path}-wal")
-        if (
-            log_file.exists() and log_file.stat().st_size > _LONGEST_LOG
-        ):  # begins anew only where nobody writes
+        if log_file.exists() and log_file.stat().st_size > _LONGEST_LOG:
+            # By itself it begins anew only where nobody writes for a moment.
             self._database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
             return
         self._checkpoint = threading.Thread(target=_checkpoint, args=[self.path], name="checkpoint")
