@@ -20,7 +20,7 @@ from pathlib import Path
 
 import boto3
 
-ROLE = "arn:aws:iam::000000000000:role/engine"
+ROLE = "arn:aws:iam::111111111111:role/engine"
 STATES = 10
 DEFINITION = {
     "StartAt": "State0",

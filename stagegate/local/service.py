@@ -73,7 +73,7 @@ class Runtime:
     """The data directory; a service keeps its files below a folder of its own name."""
     endpoint_url: str
     """Where the server answers, for example "http://127.0.0.1:4566"."""
-    account_id: str = "000000000000"
+    account_id: str = "111111111111"
     region: str = "us-east-1"
     beneath: Aws = _nothing
     """Like `aws`, but past our own services: for one that adds to what moto does (`SNSMail.publish`)."""

@@ -29,8 +29,8 @@ _SUCCEEDS = ("sqs_send_task_success_state_machine", "sqs_send_heartbeat_and_task
 class Names:
     """The recorded names of things, and what they are called here."""
 
-    def __init__(self, account: str) -> None:
-        self._pairs = [(ACCOUNT, account)]
+    def __init__(self) -> None:
+        self._pairs: list[tuple[str, str]] = []
 
     def add(self, recorded: str, ours: str) -> None:
         self._pairs.insert(0, (recorded, ours))
@@ -51,7 +51,7 @@ class Names:
 @contextmanager
 def surroundings(local: Any, case: Case) -> Iterator[Names]:
     """All that the case needs; gone again afterwards, as the next one may use the same names."""
-    names = Names(local.client("sts").get_caller_identity()["Account"])
+    names = Names()
     with ExitStack() as stack:
         around = Surroundings(local, case, names, stack)
         for function in case.get("lambdas") or []:

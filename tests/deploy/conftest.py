@@ -22,7 +22,7 @@ DETAILS = {
     "Kind": "model",
     "Subject": "Register the model of run r-1",
     "RunId": "r-1",
-    "ModelPackageArn": "arn:aws:sagemaker:us-east-1:000000000000:model-package/stagegate-models/3",
+    "ModelPackageArn": "arn:aws:sagemaker:us-east-1:111111111111:model-package/stagegate-models/3",
     "Accuracy": 0.8712,
     "AccuracyThreshold": 0.6,
     "ConfusionMatrix": {"sea": {"sea": 48, "street": 2}, "street": {"sea": 5, "street": 45}},

@@ -16,7 +16,7 @@ import numpy as np
 from training.inference import InvalidRequest, input_fn, output_fn
 
 CLASSES = ("blue", "green", "red")
-PACKAGE = "arn:aws:sagemaker:us-east-1:000000000000:model-package/stagegate-models/7"
+PACKAGE = "arn:aws:sagemaker:us-east-1:111111111111:model-package/stagegate-models/7"
 
 
 @dataclass(kw_only=True)

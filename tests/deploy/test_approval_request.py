@@ -17,7 +17,7 @@ def test_the_mail_says_what_is_to_be_approved(functions: Functions) -> None:
         "",
         "Accuracy:       0.8712 (the threshold is 0.6)",
         "Endpoint tests: 21 of 21 passed; accuracy 0.87.",
-        "Model package:  arn:aws:sagemaker:us-east-1:000000000000:model-package/stagegate-models/3",
+        "Model package:  arn:aws:sagemaker:us-east-1:111111111111:model-package/stagegate-models/3",
         "Run:            r-1",
         "Commit:         3f1c2d",
         f"Data SHA-256:   {'ab' * 32}",

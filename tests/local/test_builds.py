@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from botocore.exceptions import ClientError
 
-ROLE = "arn:aws:iam::000000000000:role/builds"
+ROLE = "arn:aws:iam::111111111111:role/builds"
 BUCKET = "builds"
 PATIENCE = 60
 

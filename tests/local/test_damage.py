@@ -20,7 +20,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from stagegate.local.store import Store, UnreadableStore
 from tests.conftest import Local
 
-ROLE = "arn:aws:iam::000000000000:role/states"
+ROLE = "arn:aws:iam::111111111111:role/states"
 TEXT = json.dumps({"text": "x" * 5_000})
 
 

@@ -12,7 +12,7 @@ from stagegate.local.events import _next_time
 from stagegate.local.service import AWSError
 
 PASS = json.dumps({"StartAt": "A", "States": {"A": {"Type": "Pass", "End": True}}})
-ROLE = "arn:aws:iam::000000000000:role/events"
+ROLE = "arn:aws:iam::111111111111:role/events"
 PATIENCE = 30
 
 
@@ -60,7 +60,7 @@ def test_an_event_starts_a_state_machine_with_the_event_as_its_input(shared_loca
         "id": event_id,
         "detail-type": "test",
         "source": "whole",
-        "account": "000000000000",
+        "account": "111111111111",
         "region": "us-east-1",
         "resources": [],
         "detail": {"n": 1},
@@ -112,7 +112,7 @@ def test_what_no_target_takes_goes_to_the_dead_letter_queue(shared_local):
     sqs = shared_local.client("sqs")
     url = sqs.create_queue(QueueName="dead")["QueueUrl"]
     dead = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
-    absent = "arn:aws:states:us-east-1:000000000000:stateMachine:absent"
+    absent = "arn:aws:states:us-east-1:111111111111:stateMachine:absent"
     rule(
         shared_local,
         "dead",

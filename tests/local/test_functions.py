@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from botocore.exceptions import ClientError
 
-ROLE = "arn:aws:iam::000000000000:role/function"
+ROLE = "arn:aws:iam::111111111111:role/function"
 PATIENCE = 30
 
 
@@ -76,7 +76,7 @@ def test_a_function_answers_with_its_environment_and_context(shared_local):
         "event": {"a": 1},
         "given": "by the request",
         "name": "answers",
-        "arn": "arn:aws:lambda:us-east-1:000000000000:function:answers",
+        "arn": "arn:aws:lambda:us-east-1:111111111111:function:answers",
         "time": True,
         "endpoint": shared_local.endpoint_url,
     }
@@ -229,7 +229,7 @@ def test_what_is_not_there_is_refused_in_lambdas_words(shared_local):
 
     status, code, message = refused(lambda: client.invoke(FunctionName="absent"))
     assert (status, code) == (404, "ResourceNotFoundException")
-    assert message.startswith("Function not found: arn:aws:lambda:us-east-1:000000000000:function:absent")
+    assert message.startswith("Function not found: arn:aws:lambda:us-east-1:111111111111:function:absent")
     create(shared_local, "once", "def handler(e, c): ...")
     assert refused(lambda: create(shared_local, "once", ""))[:2] == (409, "ResourceConflictException")
     assert (
@@ -264,7 +264,7 @@ def test_permissions_are_kept_and_listed(shared_local):
         "Effect": "Allow",
         "Principal": "*",
         "Action": "lambda:InvokeFunctionUrl",
-        "Resource": "arn:aws:lambda:us-east-1:000000000000:function:permitted",
+        "Resource": "arn:aws:lambda:us-east-1:111111111111:function:permitted",
         "Condition": {"StringEquals": {"lambda:FunctionUrlAuthType": "NONE"}},
     }
     with pytest.raises(client.exceptions.ResourceNotFoundException):

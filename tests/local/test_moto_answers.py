@@ -17,7 +17,7 @@ UPDATE = {
     "ExpressionAttributeValues": {":decision": {"S": "approved"}},
 }
 
-TOPIC = "arn:aws:sns:us-east-1:000000000000:topic"
+TOPIC = "arn:aws:sns:us-east-1:111111111111:topic"
 
 
 async def test_s3_tells_of_the_encryption_of_every_object(open_endpoint):
@@ -110,7 +110,7 @@ async def test_a_message_in_a_queue_has_a_body(open_endpoint):
 
 
 async def test_what_is_published_to_a_missing_topic_finds_no_topic(open_endpoint):
-    topic = "arn:aws:sns:us-east-1:000000000000:missing"
+    topic = "arn:aws:sns:us-east-1:111111111111:missing"
     async with open_endpoint() as endpoint:
         with pytest.raises(AWSError) as raised:
             await endpoint.aws("sns", "Publish", {"TopicArn": topic, "Message": "hello"})

@@ -16,8 +16,8 @@ TABLE = {
     "AttributeDefinitions": [{"AttributeName": "id", "AttributeType": "S"}],
     "BillingMode": "PAY_PER_REQUEST",
 }
-TOPIC = "arn:aws:sns:us-east-1:000000000000:topic"
-QUEUE = "http://127.0.0.1:4566/000000000000/queue"
+TOPIC = "arn:aws:sns:us-east-1:111111111111:topic"
+QUEUE = "http://127.0.0.1:4566/111111111111/queue"
 SECRET = {"Name": "secret", "SecretString": "s"}
 TAGS = {"TagSet": [{"Key": "k", "Value": "v"}]}
 

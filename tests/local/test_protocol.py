@@ -183,7 +183,7 @@ async def error_of(calling):
 async def test_json(call):
     created = await call("events", "put_rule", Name="r", ScheduleExpression="rate(1 day)")
 
-    assert created == {"RuleArn": "arn:aws:events:us-east-1:000000000000:rule/r"}
+    assert created == {"RuleArn": "arn:aws:events:us-east-1:111111111111:rule/r"}
     assert await call("events", "describe_rule", Name="r") == {"Name": "r", "State": "ENABLED"}
     replay = await call("events", "describe_replay", ReplayName="p")
     assert replay["ReplayStartTime"] == CREATED
@@ -246,7 +246,7 @@ async def test_query(call):
     )
     described = await call("cloudformation", "describe_stacks")
 
-    assert created == {"StackId": "arn:aws:cloudformation:us-east-1:000000000000:stack/s/1"}
+    assert created == {"StackId": "arn:aws:cloudformation:us-east-1:111111111111:stack/s/1"}
     (stack,) = described["Stacks"]
     assert (stack["Parameters"], stack["DisableRollback"]) == (parameters, False)
     assert stack["CreationTime"] == CREATED

@@ -10,7 +10,7 @@ import pytest
 
 from tests.conftest import ROOT, Local
 
-ROLE = "arn:aws:iam::000000000000:role/states"
+ROLE = "arn:aws:iam::111111111111:role/states"
 WAIT = {"StartAt": "A", "States": {"A": {"Type": "Wait", "Seconds": 1000, "End": True}}}
 MAP = {
     "StartAt": "Map",

@@ -165,6 +165,6 @@ def test_the_aws_cli(local, tmp_path):
         ("folder/file.txt", 5)
     ]
     assert [group["logGroupName"] for group in json.loads(groups)["logGroups"]] == ["/g"]
-    assert json.loads(identity)["Account"] == "000000000000"
+    assert json.loads(identity)["Account"] == "111111111111"
     assert missing[0] == 255
     assert "(ResourceNotFoundException) when calling the DescribeTable operation" in missing[1]

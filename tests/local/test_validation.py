@@ -8,7 +8,7 @@ from stagegate.local.validation import validate
 TRAINING_JOB = {
     "TrainingJobName": "train-1",
     "AlgorithmSpecification": {"TrainingInputMode": "File"},
-    "RoleArn": "arn:aws:iam::000000000000:role/sagemaker",
+    "RoleArn": "arn:aws:iam::111111111111:role/sagemaker",
     "OutputDataConfig": {"S3OutputPath": "s3://bucket/output"},
     "ResourceConfig": {"InstanceType": "ml.m5.xlarge", "InstanceCount": 1, "VolumeSizeInGB": 30},
     "StoppingCondition": {"MaxRuntimeInSeconds": 3600},
@@ -80,7 +80,7 @@ def test_members_of_lists_and_maps_are_told_by_their_place():
     assert wrong(
         "sagemaker",
         "AddTags",
-        {"ResourceArn": "arn:aws:sagemaker:us-east-1:000000000000:model/m", "Tags": tags},
+        {"ResourceArn": "arn:aws:sagemaker:us-east-1:111111111111:model/m", "Tags": tags},
     )[1] == (
         "1 validation error detected: Value null at 'tags.2.member.value' failed to satisfy constraint: "
         "Member must not be null"

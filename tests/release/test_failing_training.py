@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-ROLE = "arn:aws:iam::000000000000:role/jobs"
+ROLE = "arn:aws:iam::111111111111:role/jobs"
 PATIENCE = 60
 MACHINE = {
     "StartAt": "Train",

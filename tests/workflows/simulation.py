@@ -23,7 +23,7 @@ RUN = {
     "HyperParameters": {"epochs": "1"},
     "Preprocess": {"image-size": "32"},
 }
-PACKAGE = "arn:aws:sagemaker:us-east-1:000000000000:model-package/stagegate-models/7"
+PACKAGE = "arn:aws:sagemaker:us-east-1:111111111111:model-package/stagegate-models/7"
 MODEL = "s3://data/runs/r-20261123-071500-1a2b/training/job/output/model.tar.gz"
 EVALUATION = {
     "multiclass_classification_metrics": {
@@ -86,7 +86,7 @@ class Cloud:
 
     def _job(self, kind: str, request: dict[str, Any]) -> dict[str, Any]:
         name = request[f"{kind}JobName"]
-        arn = f"arn:aws:sagemaker:us-east-1:000000000000:{kind.lower()}-job/{name}"
+        arn = f"arn:aws:sagemaker:us-east-1:111111111111:{kind.lower()}-job/{name}"
         script = self.answers.get(f"{kind}Job")
         scripted = script.pop(0) if isinstance(script, list) and script else {}
         self.jobs[name] = {
@@ -216,7 +216,7 @@ async def execute(folder: Path, machine: str, cloud: Cloud, given: dict[str, Any
         assert cloud.runtime is not None
         cloud.runtime.listeners.append(listen)
         arn = service.create_state_machine(
-            name=machine, definition=definition, roleArn="arn:aws:iam::000000000000:role/states"
+            name=machine, definition=definition, roleArn="arn:aws:iam::111111111111:role/states"
         )["stateMachineArn"]
         started = await _maybe(service.start_execution(stateMachineArn=arn, input=json.dumps(given)))
         await asyncio.wait_for(ended.wait(), 30)

@@ -49,7 +49,7 @@ def test_the_definition_is_valid_before_and_after_substitution(
 ) -> None:
     filled = tmp_path / "filled.json"
     text = re.sub(r"\$\{PollSeconds\}", "15", path.read_text())
-    filled.write_text(re.sub(r"\$\{\w+\}", "arn:aws:made:up:000000000000:thing", text))
+    filled.write_text(re.sub(r"\$\{\w+\}", "arn:aws:made:up:111111111111:thing", text))
 
     done = node(
         [str(asl_validator), "--json-path", str(path), "--json-path", str(filled)],

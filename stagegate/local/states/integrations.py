@@ -2,7 +2,7 @@
 
 arn:aws:states:::sagemaker:createTrainingJob.sync       an optimised integration, with its pattern
 arn:aws:states:::aws-sdk:s3:getObject                   any operation of an AWS service
-arn:aws:lambda:us-east-1:000000000000:function:name     a function, by its own ARN
+arn:aws:lambda:us-east-1:111111111111:function:name     a function, by its own ARN
 """
 
 from collections.abc import Callable, Mapping

@@ -14,7 +14,7 @@ import pytest
 from stagegate.local.service import AWSError
 from tests.local.sagemaker.fakes import ECHO, FakeAws, SageMaker, archive, variant
 
-ARN = "arn:aws:sagemaker:us-east-1:000000000000"
+ARN = "arn:aws:sagemaker:us-east-1:111111111111"
 ALL_AT_ONCE = {"Type": "ALL_AT_ONCE", "WaitIntervalInSeconds": 0}
 
 

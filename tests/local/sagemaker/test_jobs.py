@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from botocore.exceptions import ClientError
 
-ROLE = "arn:aws:iam::000000000000:role/jobs"
+ROLE = "arn:aws:iam::111111111111:role/jobs"
 BUCKET = "jobs"
 PATIENCE = 90
 

@@ -7,7 +7,7 @@ import pytest
 from stagegate.local.service import AWSError
 from tests.local.sagemaker.fakes import FakeAws, SageMaker, variant
 
-ARN = "arn:aws:sagemaker:us-east-1:000000000000"
+ARN = "arn:aws:sagemaker:us-east-1:111111111111"
 CAPTURE = {
     "InitialSamplingPercentage": 50,
     "DestinationS3Uri": "s3://data/capture",

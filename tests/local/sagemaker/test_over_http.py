@@ -110,7 +110,7 @@ async def test_packages_are_released_to_an_endpoint_that_is_updated_under_load(s
         described = await asyncio.to_thread(update)
         is_over.set()
 
-    assert arns == [f"arn:aws:sagemaker:us-east-1:000000000000:model-package/scenes/{n}" for n in (1, 2)]
+    assert arns == [f"arn:aws:sagemaker:us-east-1:111111111111:model-package/scenes/{n}" for n in (1, 2)]
     assert described["EndpointConfigName"] == "two"
     assert answers[0]["variant"] == "AllTraffic"
     assert {answer["model"] for answer in answers} <= {"one", "two"}
@@ -132,7 +132,7 @@ async def test_errors_are_what_boto3_knows(server: Endpoint) -> None:
 
     assert (unknown["Error"]["Code"], unknown["Error"]["Message"]) == (
         "ValidationError",
-        "Endpoint none of account 000000000000 not found.",
+        "Endpoint none of account 111111111111 not found.",
     )
     assert unknown["ResponseMetadata"]["HTTPStatusCode"] == 400
     assert (failed["Error"]["Code"], failed["ResponseMetadata"]["HTTPStatusCode"]) == ("ModelError", 424)
@@ -174,4 +174,4 @@ def test_an_empty_body_reaches_the_service(local):
     with pytest.raises(runtime.exceptions.ClientError) as caught:
         runtime.invoke_endpoint(EndpointName="absent", Body=b"")
 
-    assert caught.value.response["Error"]["Message"] == "Endpoint absent of account 000000000000 not found."
+    assert caught.value.response["Error"]["Message"] == "Endpoint absent of account 111111111111 not found."

@@ -9,7 +9,7 @@ from stagegate.local.sagemaker.registry import Registry
 from stagegate.local.service import Announcement, AWSError, Runtime
 from stagegate.local.store import Store
 
-ARN = "arn:aws:sagemaker:us-east-1:000000000000"
+ARN = "arn:aws:sagemaker:us-east-1:111111111111"
 SPECIFICATION = {
     "Containers": [{"Image": "pytorch:2", "ModelDataUrl": "s3://data/runs/r-1/model.tar.gz"}],
     "SupportedContentTypes": ["application/x-npy"],

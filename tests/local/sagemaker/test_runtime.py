@@ -74,7 +74,7 @@ async def test_an_endpoint_that_does_not_exist_is_not_found(sagemaker: SageMaker
     assert (error.code, error.status, error.message) == (
         "ValidationError",
         400,
-        "Endpoint scenes of account 000000000000 not found.",
+        "Endpoint scenes of account 111111111111 not found.",
     )
 
 
@@ -87,12 +87,12 @@ async def test_an_error_with_a_status_is_a_client_error(sagemaker: SageMaker) ->
     assert error.message == (
         'Received client error (422) from primary with message "only lists". See '
         "https://us-east-1.console.aws.amazon.com/cloudwatch/home?region=us-east-1"
-        "#logEventViewer:group=/aws/sagemaker/Endpoints/scenes in account 000000000000 for more information."
+        "#logEventViewer:group=/aws/sagemaker/Endpoints/scenes in account 111111111111 for more information."
     )
     assert error.members == {
         "OriginalStatusCode": 422,
         "OriginalMessage": "only lists",
-        "LogStreamArn": "arn:aws:logs:us-east-1:000000000000:log-group:/aws/sagemaker/Endpoints/scenes",
+        "LogStreamArn": "arn:aws:logs:us-east-1:111111111111:log-group:/aws/sagemaker/Endpoints/scenes",
     }
 
 
@@ -146,7 +146,7 @@ async def answer_or_error(sagemaker: SageMaker) -> bytes:
 @pytest.mark.parametrize(
     ("members", "message"),
     [
-        ({"TargetVariant": "other"}, "Variant other of endpoint scenes of account 000000000000 not found."),
+        ({"TargetVariant": "other"}, "Variant other of endpoint scenes of account 111111111111 not found."),
         ({"TargetModel": "m.tar.gz"}, "TargetModel is not supported by the local runtime"),
         ({"body": b"x" * 6_291_457}, "Value at 'body' failed to satisfy constraint"),
     ],

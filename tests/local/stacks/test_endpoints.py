@@ -105,7 +105,7 @@ def serving(image, instance="ml.m5.large"):
     return template(
         Model=resource(
             "AWS::SageMaker::Model",
-            ExecutionRoleArn="arn:aws:iam::000000000000:role/endpoints",
+            ExecutionRoleArn="arn:aws:iam::111111111111:role/endpoints",
             PrimaryContainer={"ModelPackageName": image},
         ),
         Config=resource("AWS::SageMaker::EndpointConfig", ProductionVariants=[variant]),
@@ -117,7 +117,7 @@ def serving(image, instance="ml.m5.large"):
     )
 
 
-PACKAGE = "arn:aws:sagemaker:us-east-1:000000000000:model-package/models/{}"
+PACKAGE = "arn:aws:sagemaker:us-east-1:111111111111:model-package/models/{}"
 
 
 async def test_an_update_moves_the_endpoint_before_the_old_config_and_model_go(open_stacks):
@@ -135,7 +135,7 @@ async def test_an_update_moves_the_endpoint_before_the_old_config_and_model_go(o
     assert statuses == ("CREATE_COMPLETE", "UPDATE_COMPLETE", "DELETE_COMPLETE")
     assert first["EndpointConfigName"] != second["EndpointConfigName"]
     assert (len(left[0]), left[1]) == (1, {second["EndpointConfigName"]})
-    assert physical["Endpoint"] == "arn:aws:sagemaker:us-east-1:000000000000:endpoint/production"
+    assert physical["Endpoint"] == "arn:aws:sagemaker:us-east-1:111111111111:endpoint/production"
     assert (sagemaker.models, sagemaker.configs, sagemaker.endpoints) == (set(), set(), {})
 
 

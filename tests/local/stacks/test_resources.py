@@ -39,7 +39,7 @@ def bucket_in_moto(name):
     """GetBucketNotificationConfiguration of moto leaves EventBridge out."""
     from moto.backends import get_backend
 
-    return get_backend("s3")["000000000000"]["aws"].buckets[name]
+    return get_backend("s3")["111111111111"]["aws"].buckets[name]
 
 
 async def test_a_bucket_with_its_settings_and_policy(stacks):

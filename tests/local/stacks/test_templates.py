@@ -46,12 +46,12 @@ async def test_the_platform_is_made_changed_and_taken_away(open_stacks):
         "DELETE_COMPLETE",
     ]
     assert outputs == {
-        "DataBucket": "stagegate-data-000000000000-us-east-1",
-        "ModelBuildArn": "arn:aws:states:us-east-1:000000000000:stateMachine:stagegate-model-build",
-        "ModelDeployArn": "arn:aws:states:us-east-1:000000000000:stateMachine:stagegate-model-deploy",
+        "DataBucket": "stagegate-data-111111111111-us-east-1",
+        "ModelBuildArn": "arn:aws:states:us-east-1:111111111111:stateMachine:stagegate-model-build",
+        "ModelDeployArn": "arn:aws:states:us-east-1:111111111111:stateMachine:stagegate-model-deploy",
         "ModelPackageGroupName": "stagegate-models",
         "ApprovalTable": "stagegate-approvals",
-        "ApprovalTopicArn": "arn:aws:sns:us-east-1:000000000000:stagegate-approvals",
+        "ApprovalTopicArn": "arn:aws:sns:us-east-1:111111111111:stagegate-approvals",
         "EndpointTestProject": "stagegate-endpoint-tests",
     }
     assert decision_url.startswith("http://127.0.0.1:4566/_aws/lambda-url/")
@@ -83,7 +83,7 @@ def test_an_endpoint_is_deployed_moved_and_kept_where_the_next_model_is_broken(l
         given = {
             "Project": "demo",
             "ModelPackageName": packages[number],
-            "ExecutionRoleArn": "arn:aws:iam::000000000000:role/endpoints",
+            "ExecutionRoleArn": "arn:aws:iam::111111111111:role/endpoints",
             "DataBucket": "data",
         }
         entries = [{"ParameterKey": key, "ParameterValue": value} for key, value in given.items()]

@@ -15,7 +15,7 @@ from stagegate.local.service import Announcement, AWSError, Runtime
 from stagegate.local.states.service import StepFunctions
 from stagegate.local.store import Store
 
-ROLE = "arn:aws:iam::000000000000:role/states"
+ROLE = "arn:aws:iam::111111111111:role/states"
 Operation = Callable[..., Any]
 
 

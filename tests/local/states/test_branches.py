@@ -165,7 +165,7 @@ async def test_a_map_runs_at_most_so_many_iterations_at_once(
         return {"Payload": Payload}
 
     machines.operations["lambda", "Invoke"] = invoke
-    task = {"Type": "Task", "Resource": "arn:aws:lambda:us-east-1:000000000000:function:f"}
+    task = {"Type": "Task", "Resource": "arn:aws:lambda:us-east-1:111111111111:function:f"}
 
     output = await machines.output(
         item_map(task, ItemsPath="$.items", **limit), {"items": [1, 2, 3, 4, 5, 6], "limit": 3}

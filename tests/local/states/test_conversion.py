@@ -147,7 +147,7 @@ def test_an_error_of_an_own_integration_tells_the_api_s_code(api, code, name, se
 
 
 def test_a_function_that_is_not_there_is_named_with_its_latest_version():
-    arn = "arn:aws:lambda:us-east-1:000000000000:function:missing"
+    arn = "arn:aws:lambda:us-east-1:111111111111:function:missing"
     error = AWSError("ResourceNotFoundException", f"Function not found: {arn}", status=404)
 
     failed = as_state_failed(optimised("lambda:invoke"), error)

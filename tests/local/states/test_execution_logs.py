@@ -8,7 +8,7 @@ from typing import Any
 from tests.conftest import Local
 from tests.local.states.conftest import ROLE, Machines, only
 
-GROUP = "arn:aws:logs:us-east-1:000000000000:log-group:/aws/vendedlogs/states/m:*"
+GROUP = "arn:aws:logs:us-east-1:111111111111:log-group:/aws/vendedlogs/states/m:*"
 ALL: dict[str, Any] = {
     "level": "ALL",
     "includeExecutionData": True,

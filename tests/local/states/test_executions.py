@@ -164,7 +164,7 @@ async def test_a_standard_workflow_is_not_run_synchronously(machines: Machines) 
         await machines.api.start_sync_execution(stateMachineArn=machines.create(PASS))
 
 
-GROUP = "arn:aws:logs:us-east-1:000000000000:log-group:states:*"
+GROUP = "arn:aws:logs:us-east-1:111111111111:log-group:states:*"
 ALL: dict[str, Any] = {
     "level": "ALL",
     "includeExecutionData": True,

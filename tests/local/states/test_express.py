@@ -51,7 +51,7 @@ async def test_the_same_name_is_another_execution(machines: Machines) -> None:
     )
 
     assert first != second
-    assert first.startswith("arn:aws:states:us-east-1:000000000000:express:m:run:")
+    assert first.startswith("arn:aws:states:us-east-1:111111111111:express:m:run:")
 
 
 @pytest.mark.parametrize(

@@ -85,7 +85,7 @@ async def test_the_context_object(machines: Machines) -> None:
             "RedriveCount": 0,
         },
         "StateMachine": {
-            "Id": "arn:aws:states:us-east-1:000000000000:stateMachine:machine-1",
+            "Id": "arn:aws:states:us-east-1:111111111111:stateMachine:machine-1",
             "Name": "machine-1",
         },
     }

@@ -6,7 +6,7 @@ from typing import Any
 
 from tests.conftest import Local
 
-ROLE = "arn:aws:iam::000000000000:role/states"
+ROLE = "arn:aws:iam::111111111111:role/states"
 
 
 def end_to_end(queue_url: str, child_arn: str) -> dict[str, Any]:

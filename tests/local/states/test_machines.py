@@ -10,7 +10,7 @@ import pytest
 from stagegate.local.service import AWSError
 from tests.local.states.conftest import ROLE, Machines, only
 
-ARN = "arn:aws:states:us-east-1:000000000000:stateMachine:m"
+ARN = "arn:aws:states:us-east-1:111111111111:stateMachine:m"
 PASS = only({"Type": "Pass"})
 WAIT = only({"Type": "Wait", "Seconds": 60})
 MAP = only(
@@ -153,7 +153,7 @@ async def test_other_operations_take_no_label(machines: Machines, operation: str
 async def test_an_arn_of_something_else_is_refused(
     machines: Machines, operation: str, member: str, type: str
 ) -> None:
-    arn = f"arn:aws:states:us-east-1:000000000000:{type}:m"
+    arn = f"arn:aws:states:us-east-1:111111111111:{type}:m"
 
     error = refused(getattr(machines.api, operation), **{member: arn})
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from tests.conftest import Local
 
-ROLE = "arn:aws:iam::000000000000:role/states"
+ROLE = "arn:aws:iam::111111111111:role/states"
 
 
 def orders(*, pause: int) -> dict[str, Any]:

@@ -101,8 +101,8 @@ def test_what_the_api_could_answer_is_taken(resource: str, result: Any) -> None:
 @pytest.mark.parametrize(
     "resource",
     [
-        "arn:aws:lambda:us-east-1:000000000000:function:f",
-        "arn:aws:states:us-east-1:000000000000:activity:a",
+        "arn:aws:lambda:us-east-1:111111111111:function:f",
+        "arn:aws:states:us-east-1:111111111111:activity:a",
     ],
 )
 def test_a_function_and_an_activity_may_answer_anything(resource: str) -> None:

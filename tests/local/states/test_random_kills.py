@@ -24,7 +24,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from tests.conftest import Local
 
-ROLE = "arn:aws:iam::000000000000:role/states"
+ROLE = "arn:aws:iam::111111111111:role/states"
 ITEMS = [1, 2, 3, 4]
 
 

@@ -10,14 +10,14 @@ from stagegate.local.service import AWSError
 from stagegate.local.states.errors import StateFailed
 from stagegate.local.states.result_writer import transformed, write_results
 
-ID = "4f2d5b6e-0000-4000-8000-000000000000"
+ID = "4f2d5b6e-0000-4000-8000-111111111111"
 RUN = {
-    "mapRunArn": f"arn:aws:states:us-east-1:000000000000:mapRun:m/Items:{ID}",
+    "mapRunArn": f"arn:aws:states:us-east-1:111111111111:mapRun:m/Items:{ID}",
     "redriveCount": 0,
     "files": [],
 }
 STARTED = datetime(2026, 11, 23, 12, tzinfo=UTC)
-MACHINE = "arn:aws:states:us-east-1:000000000000:stateMachine:m/Items"
+MACHINE = "arn:aws:states:us-east-1:111111111111:stateMachine:m/Items"
 
 
 def child(name: str, status: str = "SUCCEEDED", generation: int = 0, **ended: str) -> dict[str, Any]:

@@ -28,7 +28,7 @@ async def test_a_state_machine_is_created_described_updated_and_deleted(machines
     api.delete_state_machine(stateMachineArn=arn)
 
     assert described == {
-        "stateMachineArn": "arn:aws:states:us-east-1:000000000000:stateMachine:m",
+        "stateMachineArn": "arn:aws:states:us-east-1:111111111111:stateMachine:m",
         "name": "m",
         "status": "ACTIVE",
         "type": "STANDARD",
@@ -149,8 +149,8 @@ async def test_an_execution_is_described(machines: Machines) -> None:
 
     assert described["startDate"] <= described["stopDate"]
     assert described == {
-        "executionArn": "arn:aws:states:us-east-1:000000000000:execution:machine-1:run",
-        "stateMachineArn": "arn:aws:states:us-east-1:000000000000:stateMachine:machine-1",
+        "executionArn": "arn:aws:states:us-east-1:111111111111:execution:machine-1:run",
+        "stateMachineArn": "arn:aws:states:us-east-1:111111111111:stateMachine:machine-1",
         "name": "run",
         "status": "SUCCEEDED",
         "startDate": described["startDate"],

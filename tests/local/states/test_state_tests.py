@@ -20,7 +20,7 @@ async def test_a_state_of_a_machine_is_found_by_its_name_wherever_it_stands(mach
 
 PASS = {"Type": "Pass", "End": True}
 MACHINE = {"StartAt": "Only", "States": {"Only": PASS}}
-ACTIVITY = {"Type": "Task", "Resource": "arn:aws:states:us-east-1:000000000000:activity:a", "End": True}
+ACTIVITY = {"Type": "Task", "Resource": "arn:aws:states:us-east-1:111111111111:activity:a", "End": True}
 ELSEWHERE = {
     "Type": "Task",
     "Resource": "arn:aws:states:::http:invoke",

@@ -11,7 +11,7 @@ import pytest
 from stagegate.local.service import Announcement, AWSError
 from tests.local.states.conftest import Machines, only
 
-FUNCTION = "arn:aws:lambda:us-east-1:000000000000:function:score"
+FUNCTION = "arn:aws:lambda:us-east-1:111111111111:function:score"
 INVOKE = {
     "Type": "Task",
     "Resource": "arn:aws:states:::lambda:invoke",
@@ -439,7 +439,7 @@ TRAIN = {
     "Resource": "arn:aws:states:::sagemaker:createTrainingJob.sync",
     "Parameters": {
         "TrainingJobName": "job",
-        "RoleArn": "arn:aws:iam::000000000000:role/training",
+        "RoleArn": "arn:aws:iam::111111111111:role/training",
         "OutputDataConfig": {"S3OutputPath": "s3://bucket/models"},
     },
 }

@@ -47,7 +47,7 @@ async def test_a_task_is_really_done_where_there_is_no_mock(machines: Machines) 
         "Payload": b'{"paid": true}',
         "StatusCode": 200,
     }
-    state = {"Type": "Task", "Resource": "arn:aws:lambda:us-east-1:000000000000:function:pay", "End": True}
+    state = {"Type": "Task", "Resource": "arn:aws:lambda:us-east-1:111111111111:function:pay", "End": True}
 
     answer = await outcome_of(machines, state, {"order": 7}, roleArn=ROLE)
 

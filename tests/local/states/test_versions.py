@@ -245,7 +245,7 @@ async def test_an_execution_says_by_which_version_and_alias_it_was_started(machi
     (listed,) = machines.api.list_executions(stateMachineArn=arn)["executions"]
     (began,) = ended.details("ExecutionStarted")
 
-    assert ended.arn == "arn:aws:states:us-east-1:000000000000:execution:m:run"
+    assert ended.arn == "arn:aws:states:us-east-1:111111111111:execution:m:run"
     assert described["stateMachineArn"] == listed["stateMachineArn"] == arn
     for document in (described, listed, began, *(heard.detail for heard in machines.announced)):
         assert {name: document[name] for name in qualified} == qualified

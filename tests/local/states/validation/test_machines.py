@@ -191,7 +191,7 @@ def test_the_states_within_a_state_have_the_query_language_of_the_machine() -> N
     ("state", "found"),
     [
         (
-            {"Type": "Task", "Resource": "arn:aws:states:us-east-1:000000000000:activity:work"},
+            {"Type": "Task", "Resource": "arn:aws:states:us-east-1:111111111111:activity:work"},
             "Express state machine does not support Activity ARN at /States/State/Resource",
         ),
         (

@@ -29,7 +29,7 @@ DEFINITION: dict[str, Any] = {
             **TASK,
             "ResultSelector": {"code.$": "$.StatusCode"},
             "ResultPath": "$.result",
-            "Credentials": {"RoleArn": "arn:aws:iam::000000000000:role/other"},
+            "Credentials": {"RoleArn": "arn:aws:iam::111111111111:role/other"},
             "TimeoutSeconds": 20,
             "HeartbeatSeconds": 10,
             "Retry": [{"ErrorEquals": ["Busy"], "IntervalSeconds": 1, "BackoffRate": 2.0}],

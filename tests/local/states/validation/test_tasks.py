@@ -68,7 +68,7 @@ def test_each_field_that_an_integration_needs() -> None:
 @pytest.mark.parametrize(
     ("language", "task"),
     [
-        ("JSONPath", {"Resource": "arn:aws:lambda:us-east-1:000000000000:function:f"}),
+        ("JSONPath", {"Resource": "arn:aws:lambda:us-east-1:111111111111:function:f"}),
         ("JSONPath", {**TASK, "Credentials": {"RoleArn.$": "$.role"}}),
         ("JSONata", {"Resource": TASK["Resource"], "Arguments": "{% $states.input %}"}),
         ("JSONata", {"Resource": TASK["Resource"], "Arguments": {"FunctionName": "{% $f %}"}}),
