@@ -224,7 +224,7 @@ class Load:
         assert all(event["previousEventId"] < event["id"] for event in events)
         assert_all_ended_in_time(events)
         described = self.states.describe_execution(executionArn=arn)
-        happened = Counter(in_words(event, events) for event in events)
+        happened = Counter(in_words(event, events) for event in events if not is_late_question(event, events))
         return described["status"], json.loads(described.get("output", "null")), happened
 
 
@@ -238,6 +238,15 @@ def details_of(event: dict[str, Any]) -> dict[str, Any]:
     return next((value for key, value in event.items() if key.endswith("EventDetails")), {})
 
 
+def is_late_question(event: dict[str, Any], events: list[dict[str, Any]]) -> bool:
+    """A question whose time ran out while nothing ran may not have been asked before."""
+    if event["type"] != "TaskSubmitted":
+        return False
+    while not event["type"].endswith("StateEntered"):
+        event = events[event["previousEventId"] - 1]
+    return name_of(event) in ("AskNobody", "AskSilence")
+
+
 def in_words(event: dict[str, Any], events: list[dict[str, Any]]) -> str:
     """What happened, without what differs from run to run: names, ids, times, what came first by chance."""
     said = f"{event['type']} {json.dumps(details_of(event), sort_keys=True)}"
@@ -247,7 +256,7 @@ def in_words(event: dict[str, Any], events: list[dict[str, Any]]) -> str:
     return DIFFERS.sub("…", said)
 
 
-BY_CHANCE = re.compile(r"MapIterationStarted|(Map|Parallel)State(Succeeded|Exited)")
+BY_CHANCE = re.compile(r"TaskTimedOut|MapIterationStarted|(Map|Parallel)State(Succeeded|Exited)")
 """What follows upon the last, or the first, of several that go on side by side."""
 DIFFERS = re.compile(
     r"\w{3}, \d\d \w{3} \d{4} [\d:]+ GMT|Content-Length\W+\d+|"
