@@ -20,7 +20,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -146,20 +146,13 @@ def compare_waiting(options: argparse.Namespace) -> None:
 
 
 def start_waiting(client: Callable[[str], Any], count: int, *, clients: int = CLIENTS) -> float:
-    """Seconds until `count` executions have sent their tokens to a queue, and wait."""
-    states, queues = client("stepfunctions"), client("sqs")
-    queue = queues.create_queue(QueueName="tokens")["QueueUrl"]
-    parameters = {"QueueUrl": queue, "MessageBody": {"Token.$": "$$.Task.Token"}}
-    state = {"Type": "Task", "Resource": "arn:aws:states:::sqs:sendMessage.waitForTaskToken"}
-    arn = machine(states, "wait", {**state, "Parameters": parameters})
-    begun = time.perf_counter()
+    """Seconds until the last of `count` executions waits, by the times in their histories."""
+    states = client("stepfunctions")
+    arn = asking(states, "wait")
+    begun = time.time()
     start_all(states, arn, count, clients=clients)
-    wanted = ["ApproximateNumberOfMessages"]
-    while True:
-        attributes = queues.get_queue_attributes(QueueUrl=queue, AttributeNames=wanted)["Attributes"]
-        if int(attributes[wanted[0]]) >= count:
-            return time.perf_counter() - begun
-        time.sleep(0.05)
+    last = max(submitted(states, arn, number)[-1]["timestamp"] for number in range(count))
+    return float(last.timestamp()) - begun
 
 
 def start_all(states: Any, arn: str, count: int, *, clients: int = CLIENTS) -> None:
@@ -189,7 +182,11 @@ def costs_of(count: int, *, callbacks: int = 500) -> dict[str, float]:
     with tempfile.TemporaryDirectory() as data:
         with Server(data) as server:
             states = server.client("stepfunctions")
-            start_all(states, asking(states, "warm-up"), 1)
+            warm_up = asking(states, "warm-up")
+            start_all(states, warm_up, 20)
+            for number in range(20):
+                answer(states, warm_up, number)
+            server.wait_for_launcher()
             arn = asking(states, "wait")
             before = server.status("VmRSS")
             begun = time.perf_counter()
@@ -199,15 +196,16 @@ def costs_of(count: int, *, callbacks: int = 500) -> dict[str, float]:
             memory = (server.status("VmRSS") - before) / 1024
             idle = idle_percent(server)
             page = statistics.median(page_times(states, arn))
-            answered = answer(states, arn, range(min(callbacks, count // 2)))
+            answered = callback_times(states, arn, count, callbacks)
             server.kill()
         begun = time.perf_counter()
         with Server(data) as server:
             restarted = time.perf_counter() - begun
             begun = time.perf_counter()
             states = server.client("stepfunctions")
-            answer(states, arn, [count - 1])
-            wait_for_end(states, arn, count - 1)
+            last = count + callbacks - 1
+            answer(states, arn, last)
+            wait_for_end(states, arn, last)
             taken_up = time.perf_counter() - begun
     percentiles = statistics.quantiles(answered, n=100)
     return {
@@ -249,23 +247,37 @@ def page_times(states: Any, arn: str, pages: int = 20) -> list[float]:
     return times
 
 
-def answer(states: Any, arn: str, numbers: Iterable[int]) -> list[float]:
-    """Seconds of each SendTaskSuccess."""
+def callback_times(states: Any, arn: str, waiting: int, callbacks: int) -> list[float]:
+    """Seconds of each SendTaskSuccess, the oldest execution first; a new one waits for each that goes on."""
     times = []
-    for token in [token_of(states, arn, number) for number in numbers]:
-        begun = time.perf_counter()
-        states.send_task_success(taskToken=token, output="{}")
-        times.append(time.perf_counter() - begun)
+    for number in range(callbacks):
+        states.start_execution(stateMachineArn=arn, name=f"run-{waiting + number}")
+        times.append(answer(states, arn, number))
     return times
+
+
+def answer(states: Any, arn: str, number: int) -> float:
+    """Seconds of SendTaskSuccess."""
+    token = token_of(states, arn, number)
+    begun = time.perf_counter()
+    states.send_task_success(taskToken=token, output="{}")
+    return time.perf_counter() - begun
+
+
+def submitted(states: Any, arn: str, number: int) -> list[dict[str, Any]]:
+    """The events of an execution, as soon as it waits."""
+    while True:
+        events: list[dict[str, Any]] = states.get_execution_history(executionArn=execution_arn(arn, number))[
+            "events"
+        ]
+        if events[-1]["type"] == "TaskSubmitted":
+            return events
+        time.sleep(0.01)
 
 
 def token_of(states: Any, arn: str, number: int) -> str:
     """The token of an execution, as soon as it waits."""
-    while True:
-        events = states.get_execution_history(executionArn=execution_arn(arn, number))["events"]
-        if events[-1]["type"] == "TaskSubmitted":
-            break
-        time.sleep(0.01)
+    events = submitted(states, arn, number)
     parameters = next(
         event["taskScheduledEventDetails"]["parameters"]
         for event in events
@@ -332,7 +344,7 @@ def ended_at(states: Any, arn: str, name: str) -> Any:
     return next(event["timestamp"] for event in events if event["type"] == "TaskSucceeded")
 
 
-def draw_costs(picture: Path, counts: tuple[int, ...] = (10, 100, 1_000, 3_000, 10_000, 30_000)) -> None:
+def draw_costs(picture: Path, counts: tuple[int, ...] = (10, 100, 1_000, 10_000, 30_000)) -> None:
     """What each number of waiting executions costs, as a table and as a picture."""
     measured = []
     print("| waiting | start, ms each | memory, MB | idle, % of a core | callback p50, ms | p99, ms "
@@ -368,11 +380,12 @@ def _draw(picture: Path, counts: tuple[int, ...], measured: list[dict[str, float
         for (name, label), colour in zip(lines.items(), colours, strict=False):
             values = [costs[name] for costs in measured]
             axis.plot(counts, values, marker="o", color=colour, label=label)
-        axis.set(title=title, ylabel=unit, xlabel="executions", xscale="log", ylim=(0, None))
+        axis.set(title=title, ylabel=unit, xlabel="executions", xscale="log")
         axis.set_xticks(counts, [f"{count:,}" for count in counts], fontsize=8)
         axis.minorticks_off()
         axis.grid(alpha=0.25)
         axis.spines[["top", "right"]].set_visible(False)
+        axis.set_ylim(0, axis.get_ylim()[1] * 1.4)  # room for the legend
         axis.legend(frameon=False, loc="upper left")
     figure.savefig(picture)
 
@@ -420,8 +433,18 @@ class Server:
         assert found is not None
         return int(found[1])
 
-    def processor_seconds(self) -> float:
-        fields = Path(f"/proc/{self._process.pid}/stat").read_text().rpartition(")")[2].split()
+    def wait_for_launcher(self) -> None:
+        """Return when what starts jobs has imported what they need, which takes a core for seconds."""
+        children = Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children")
+        before = -1.0
+        while (
+            used := sum(self.processor_seconds(int(child)) for child in children.read_text().split())
+        ) > before:
+            before = used
+            time.sleep(0.5)
+
+    def processor_seconds(self, pid: int | None = None) -> float:
+        fields = Path(f"/proc/{pid or self._process.pid}/stat").read_text().rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
