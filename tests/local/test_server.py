@@ -74,7 +74,8 @@ def test_a_damaged_database_is_an_error_in_a_sentence(stopped_local):
 
     assert (done.returncode, done.stderr) == (
         1,
-        f"The database {runtime.data / 'stagegate.db'} cannot be read: file is not a database.\n",
+        f"The database {runtime.data / 'stagegate.db'} cannot be read: file is not a database. Nothing was "
+        "written to it. Put a copy of it back, or begin with another data directory.\n",
     )
 
 
