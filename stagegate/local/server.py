@@ -6,6 +6,7 @@
 import asyncio
 import contextlib
 import fcntl
+import gc
 import logging
 import os
 import signal
@@ -72,6 +73,7 @@ async def serve(*, host: str, port: int, data: Path, **settings: Any) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stopping.set)
     async with running(host=host, port=port, data=data, **settings) as endpoint:
+        gc.freeze()  # what is loaded stays: the collector need not stop the loop to look through it again
         sys.stdout.write(f"Stagegate local is ready at {endpoint.runtime.endpoint_url} (data in {data})\n")
         sys.stdout.flush()
         await stopping.wait()
