@@ -1,7 +1,8 @@
 """The Step Functions engine beside moto (in process) and npm's aws-local-stepfunctions: times and ratios.
 
 Ours is the real server, over HTTP, with its journal on disk; the others run in this process or in node's, and
-keep nothing. The client's own time is part of ours. What another program takes of the machine counts too.
+keep nothing. The client's own time is part of ours: boto3's, and plain HTTP's, which is a tenth of it. What
+another program takes of the machine counts too.
 
     python benchmarks/engine.py                     the comparison, a few minutes: moto takes most of it
     python benchmarks/engine.py --quick             with fewer executions and repeats
@@ -10,6 +11,7 @@ keep nothing. The client's own time is part of ours. What another program takes 
 """
 
 import argparse
+import contextlib
 import json
 import os
 import re
@@ -22,6 +24,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
 from urllib.request import urlopen
@@ -91,7 +94,7 @@ def compare_loops(options: argparse.Namespace) -> None:
     with Server() as server:
         ours = [run_loop(server.client("stepfunctions"), turn) for turn in range(options.repeats)]
     with mock_aws(config={"stepfunctions": {"execute_state_machine": True}}):
-        motos = [run_loop(in_process("stepfunctions"), turn) for turn in range(options.repeats)]
+        motos = [run_loop(boto3.client("stepfunctions"), turn) for turn in range(options.repeats)]
     nodes = run_in_node(options.repeats)
     print("500 rounds of Pass and Choice, transitions per second")
     rate = TRANSITIONS / statistics.median(ours)
@@ -129,28 +132,35 @@ def run_in_node(repeats: int) -> list[float]:
 
 def compare_waiting(options: argparse.Namespace) -> None:
     """500 executions, started until each waits for its token."""
-    ours = []
+    ours: dict[str, list[float]] = {"boto3": [], "plain HTTP": []}
     for _ in range(options.repeats):
         with Server() as server:
-            threads = server.status("Threads")
-            ours.append(start_waiting(server.client, 500))
+            server.wait_for_launcher()
+            threads, states = server.status("Threads"), server.client("stepfunctions")
+            ours["boto3"].append(start_waiting(states, "boto3", 500))
+            with contextlib.closing(PlainHttp(server.url)) as plain:
+                ours["plain HTTP"].append(start_waiting(states, "plain", 500, starter=plain, clients=1))
             more_threads = server.status("Threads") - threads
     with mock_aws(config={"stepfunctions": {"execute_state_machine": True}}):
         before = threading.active_count()
-        moto = start_waiting(in_process, 500, clients=1)
+        moto = start_waiting(boto3.client("stepfunctions"), "moto", 500, clients=1)
         moto_threads = threading.active_count() - before
-    median = statistics.median(ours)
     print("500 executions started until all wait for a token, seconds")
-    print(f"  ours {median:8.2f}   ({min(ours):.2f} to {max(ours):.2f}), {more_threads} threads more")
-    print(f"  moto {moto:8.2f}   {moto_threads} threads more; ours takes 1/{moto / median:.0f} of the time")
+    print(f"  {'moto':<18} {moto:8.2f}   {moto_threads} threads more")
+    for client, times in ours.items():
+        median = statistics.median(times)
+        spread = f"({min(times):.2f} to {max(times):.2f})"
+        print(f"  ours by {client:<10} {median:8.2f}   {spread}, {more_threads} threads more; "
+              f"1/{moto / median:.1f} of moto's time")  # fmt: skip
 
 
-def start_waiting(client: Callable[[str], Any], count: int, *, clients: int = CLIENTS) -> float:
+def start_waiting(
+    states: Any, name: str, count: int, *, starter: Any = None, clients: int = CLIENTS
+) -> float:
     """Seconds until the last of `count` executions waits, by the times in their histories."""
-    states = client("stepfunctions")
-    arn = asking(states, "wait")
+    arn = asking(states, name)
     begun = time.time()
-    start_all(states, arn, count, clients=clients)
+    start_all(starter or states, arn, count, clients=clients)
     last = max(submitted(states, arn, number)[-1]["timestamp"] for number in range(count))
     return float(last.timestamp()) - begun
 
@@ -172,8 +182,10 @@ def measure_many(options: argparse.Namespace) -> None:
     print(f"  memory over idle       {costs['memory']:8.0f} MB")
     print(f"  processor while idle   {costs['idle']:8.2f} %    of one core")
     print(f"  a page of 100 of them  {costs['page']:8.2f} ms")
-    print(f"  a callback, p50        {costs['p50']:8.2f} ms")
-    print(f"  a callback, p99        {costs['p99']:8.2f} ms")
+    for member in ("p50", "p99"):
+        by_boto3, empty = costs[f"boto3_{member}"], costs[f"empty_{member}"]
+        others = f"over plain HTTP; by boto3 {by_boto3:.2f}; a request that does nothing {empty:.2f}"
+        print(f"  a callback, {member}        {costs[member]:8.2f} ms    {others}")
     print(f"  a restart (kill -9)    {costs['restart']:8.2f} s    until the endpoint answers")
     print(f"  all taken up again     {costs['taken_up']:8.2f} s    after that")
 
@@ -185,7 +197,7 @@ def costs_of(count: int, *, callbacks: int = 500) -> dict[str, float]:
             warm_up = asking(states, "warm-up")
             start_all(states, warm_up, 20)
             for number in range(20):
-                answer(states, warm_up, number)
+                answer(states, states, warm_up, number)
             server.wait_for_launcher()
             arn = asking(states, "wait")
             before = server.status("VmRSS")
@@ -196,25 +208,32 @@ def costs_of(count: int, *, callbacks: int = 500) -> dict[str, float]:
             memory = (server.status("VmRSS") - before) / 1024
             idle = idle_percent(server)
             page = statistics.median(page_times(states, arn))
-            answered = callback_times(states, arn, count, callbacks)
+            with contextlib.closing(PlainHttp(server.url)) as plain:
+                by_boto3, _ = callback_times(states, plain, states, arn, count, range(callbacks))
+                over_http, empty = callback_times(
+                    states, plain, plain, arn, count, range(callbacks, 2 * callbacks)
+                )
             server.kill()
         begun = time.perf_counter()
         with Server(data) as server:
             restarted = time.perf_counter() - begun
             begun = time.perf_counter()
             states = server.client("stepfunctions")
-            last = count + callbacks - 1
-            answer(states, arn, last)
+            last = count + 2 * callbacks - 1
+            answer(states, states, arn, last)
             wait_for_end(states, arn, last)
             taken_up = time.perf_counter() - begun
-    percentiles = statistics.quantiles(answered, n=100)
+    percentiles = {
+        f"{name}p{percent}": statistics.quantiles(times, n=100)[percent - 1] * 1e3
+        for name, times in (("", over_http), ("boto3_", by_boto3), ("empty_", empty))
+        for percent in (50, 99)
+    }
     return {
+        **percentiles,
         "start": started,
         "memory": memory,
         "idle": idle,
         "page": page * 1e3,
-        "p50": percentiles[49] * 1e3,
-        "p99": percentiles[98] * 1e3,
         "restart": restarted,
         "taken_up": taken_up,
     }
@@ -236,7 +255,8 @@ def idle_percent(server: "Server", seconds: float = 5.0) -> float:
 
 def page_times(states: Any, arn: str, pages: int = 20) -> list[float]:
     """Seconds of each of the first pages of ListExecutions."""
-    times, more = [], {}
+    times: list[float] = []
+    more: dict[str, str] = {}
     for _ in range(pages):
         begun = time.perf_counter()
         listed = states.list_executions(stateMachineArn=arn, statusFilter="RUNNING", maxResults=100, **more)
@@ -247,20 +267,27 @@ def page_times(states: Any, arn: str, pages: int = 20) -> list[float]:
     return times
 
 
-def callback_times(states: Any, arn: str, waiting: int, callbacks: int) -> list[float]:
-    """Seconds of each SendTaskSuccess, the oldest execution first; a new one waits for each that goes on."""
-    times = []
-    for number in range(callbacks):
+def callback_times(
+    states: Any, plain: "PlainHttp", answerer: Any, arn: str, waiting: int, numbers: range
+) -> tuple[list[float], list[float]]:
+    """Seconds of each SendTaskSuccess, the oldest execution first; for each that goes on a new one waits. And
+    of as many requests that do nothing, in between: what this machine can do."""
+    times, empty = [], []
+    for number in numbers:
         states.start_execution(stateMachineArn=arn, name=f"run-{waiting + number}")
-        times.append(answer(states, arn, number))
-    return times
+        submitted(states, arn, waiting + number)
+        begun = time.perf_counter()
+        plain.ask_health()
+        empty.append(time.perf_counter() - begun)
+        times.append(answer(states, answerer, arn, number))
+    return times, empty
 
 
-def answer(states: Any, arn: str, number: int) -> float:
+def answer(states: Any, answerer: Any, arn: str, number: int) -> float:
     """Seconds of SendTaskSuccess."""
     token = token_of(states, arn, number)
     begun = time.perf_counter()
-    states.send_task_success(taskToken=token, output="{}")
+    answerer.send_task_success(taskToken=token, output="{}")
     return time.perf_counter() - begun
 
 
@@ -347,13 +374,14 @@ def ended_at(states: Any, arn: str, name: str) -> Any:
 def draw_costs(picture: Path, counts: tuple[int, ...] = (10, 100, 1_000, 10_000, 30_000)) -> None:
     """What each number of waiting executions costs, as a table and as a picture."""
     measured = []
-    print("| waiting | start, ms each | memory, MB | idle, % of a core | callback p50, ms | p99, ms "
-          "| page of 100, ms | restart, s | all taken up, s |\n" + "| ---: " * 9 + "|")  # fmt: skip
+    heads = ["waiting", "start, ms each", "memory, MB", "idle, % of a core", "callback p50, ms", "p99, ms",
+             "an empty request p99, ms", "page of 100, ms", "restart, s", "all taken up, s"]  # fmt: skip
+    print(f"| {' | '.join(heads)} |\n{'| ---: ' * len(heads)}|")
     for count in counts:
         costs = costs_of(count)
         costs |= {"each": costs["start"] / count * 1e3, "whole": costs["restart"] + costs["taken_up"]}
         measured.append(costs)
-        row = ("each", "memory", "idle", "p50", "p99", "page", "restart", "whole")
+        row = ("each", "memory", "idle", "p50", "p99", "empty_p99", "page", "restart", "whole")
         cells = " | ".join(f"{costs[name]:.{0 if name == 'memory' else 1}f}" for name in row)
         print(f"| {count:,} | {cells} |", flush=True)
     _draw(picture, counts, measured)
@@ -369,11 +397,12 @@ def _draw(picture: Path, counts: tuple[int, ...], measured: list[dict[str, float
         ("To start them", "ms each", {"each": "until all wait"}),
         ("Memory over idle", "MB", {"memory": "resident"}),
         ("A request over HTTP", "ms", {"p50": "callback, median", "p99": "callback, 99th percentile",
+                                       "empty_p99": "one that does nothing, 99th percentile",
                                        "page": "a page of ListExecutions"}),
         ("A restart after kill -9", "seconds", {"restart": "until the endpoint answers",
                                                 "whole": "until all are taken up"}),
     ]  # fmt: skip
-    colours = ("#0b6e99", "#d9730d", "#6b7280")
+    colours = ("#0b6e99", "#d9730d", "#b9bec7", "#6b7280")
     figure, axes = plt.subplots(2, 2, figsize=(9.6, 6.6), layout="constrained")
     figure.suptitle("What executions that wait for a token cost")
     for axis, (title, unit, lines) in zip(axes.flat, panels, strict=True):
@@ -448,8 +477,37 @@ class Server:
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-def in_process(service: str) -> Any:
-    return boto3.client(service)
+class PlainHttp:
+    """Step Functions over one connection, without what boto3 does for each call."""
+
+    def __init__(self, url: str) -> None:
+        self._connection = HTTPConnection(url.removeprefix("http://"))
+
+    def start_execution(self, **members: str) -> None:
+        self._call("StartExecution", members)
+
+    def send_task_success(self, **members: str) -> None:
+        self._call("SendTaskSuccess", members)
+
+    def _call(self, operation: str, members: dict[str, str]) -> None:
+        headers = {
+            "X-Amz-Target": f"AWSStepFunctions.{operation}",
+            "Content-Type": "application/x-amz-json-1.0",
+        }
+        self._connection.request("POST", "/", json.dumps(members), headers)
+        self._read()
+
+    def ask_health(self) -> None:
+        self._connection.request("GET", "/_stagegate/health")
+        self._read()
+
+    def _read(self) -> None:
+        response = self._connection.getresponse()
+        body = response.read()
+        assert response.status == 200, body
+
+    def close(self) -> None:
+        self._connection.close()
 
 
 CASES: dict[str, Callable[[argparse.Namespace], None]] = {

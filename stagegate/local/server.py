@@ -130,6 +130,7 @@ async def _answering(endpoint: Endpoint, listener: socket.socket) -> AsyncIterat
         lifespan="off",
         server_header=False,
         date_header=False,
+        proxy_headers=False,
         timeout_graceful_shutdown=_GRACE_SECONDS,
     )
     server = _Server(config)

@@ -64,6 +64,7 @@ class Store:
         self._timer: asyncio.Handle | None = None
         self._before_commit: list[Callable[[], None]] = []
         self._checkpoint = threading.Thread()
+        self._log_is_long = False
         self._changes_in_database = -_CHECKPOINT_CHANGES  # first of all what an earlier life left in the log
 
     def put(self, kind: str, key: str, document: dict[str, Any]) -> None:
@@ -231,15 +232,20 @@ class Store:
 
     def _start_checkpoint(self) -> None:
         """Copy the log into the database in a thread, so that the event loop waits for no fsync."""
+        if self._checkpoint.is_alive():
+            return
+        if self._log_is_long:
+            # By itself the log begins anew only where nobody writes for a moment. What the thread has left of
+            # it to copy is little.
+            self._log_is_long = False
+            self._database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            return
         changes = self._database.total_changes
-        if changes - self._changes_in_database < _CHECKPOINT_CHANGES or self._checkpoint.is_alive():
+        if changes - self._changes_in_database < _CHECKPOINT_CHANGES:
             return
         self._changes_in_database = changes
         log_file = Path(f"{self.path}-wal")
-        if log_file.exists() and log_file.stat().st_size > _LONGEST_LOG:
-            # By itself it begins anew only where nobody writes for a moment.
-            self._database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-            return
+        self._log_is_long = log_file.exists() and log_file.stat().st_size > _LONGEST_LOG
         self._checkpoint = threading.Thread(target=_checkpoint, args=[self.path], name="checkpoint")
         self._checkpoint.start()
 

@@ -313,6 +313,7 @@ class Attempt:
                     await answered.wait()
             except TimeoutError:
                 raise HeartbeatMissed from None
+        await self.scope.journal.committed()  # who answered hears so before the execution goes on
         return _answered(answer)
 
     def _forget(self) -> None:

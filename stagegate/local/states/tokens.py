@@ -95,6 +95,6 @@ class Tokens:
         return document
 
     def _update(self, token: str, document: dict[str, Json]) -> None:
-        self._store.put(_KIND, token, document)
         if event := self._waiting.get(token):
-            event.set()
+            event.set()  # before the write, so that who waits comes to its commit in time to wait for it
+        self._store.put(_KIND, token, document)
