@@ -2,10 +2,13 @@
 
 import base64
 import re
+import threading
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import pytest
+from moto.dynamodb.models import DynamoDBBackend
 
 from tests.deploy.conftest import URL, Functions
 
@@ -102,7 +105,15 @@ def test_a_second_decision_does_not_count(functions: Functions) -> None:
     assert "<form" not in functions.open(links["reject"])["body"]
 
 
-def test_of_many_at_the_same_moment_one_counts(functions: Functions) -> None:
+def test_of_many_at_the_same_moment_one_counts(functions: Functions, monkeypatch: pytest.MonkeyPatch) -> None:
+    # DynamoDB looks at the condition and writes in one step; moto, among threads, in two.
+    update, one_step = DynamoDBBackend.update_item, threading.Lock()
+
+    def update_in_one_step(*arguments: Any, **members: Any) -> Any:
+        with one_step:
+            return update(*arguments, **members)
+
+    monkeypatch.setattr(DynamoDBBackend, "update_item", update_in_one_step)
     links = functions.ask()
 
     def answer(number: int) -> int:
