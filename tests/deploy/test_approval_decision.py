@@ -8,7 +8,7 @@ from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import pytest
-from moto.dynamodb.models import DynamoDBBackend
+from moto.dynamodb.responses import DynamoHandler
 
 from tests.deploy.conftest import URL, Functions
 
@@ -106,14 +106,14 @@ def test_a_second_decision_does_not_count(functions: Functions) -> None:
 
 
 def test_of_many_at_the_same_moment_one_counts(functions: Functions, monkeypatch: pytest.MonkeyPatch) -> None:
-    # DynamoDB looks at the condition and writes in one step; moto, among threads, in two.
-    update, one_step = DynamoDBBackend.update_item, threading.Lock()
+    # Each request is one step for DynamoDB; for moto, among threads, it is several.
+    call, one_at_a_time = DynamoHandler.call_action, threading.Lock()
 
-    def update_in_one_step(*arguments: Any, **members: Any) -> Any:
-        with one_step:
-            return update(*arguments, **members)
+    def call_alone(handler: DynamoHandler) -> Any:
+        with one_at_a_time:
+            return call(handler)
 
-    monkeypatch.setattr(DynamoDBBackend, "update_item", update_in_one_step)
+    monkeypatch.setattr(DynamoHandler, "call_action", call_alone)
     links = functions.ask()
 
     def answer(number: int) -> int:
