@@ -225,6 +225,12 @@ def down(config: Config) -> None:
     "--hyperparameter", "hyperparameters", metavar="NAME=VALUE", multiple=True, help="For training."
 )
 @click.option("--preprocess", "preprocess", metavar="NAME=VALUE", multiple=True, help="For preprocessing.")
+@click.option(
+    "--cache/--no-cache",
+    "use_cache",
+    default=True,
+    help="Take what earlier runs made from the same code, data and parameters; or run each job.",
+)
 @click.option("--model-package", metavar="ARN", help="Deploy this approved model package by hand instead.")
 @click.option("--watch/--no-watch", "watching", default=False, help="Follow the run to its end.")
 def run(
@@ -234,6 +240,7 @@ def run(
     threshold: float | None,
     hyperparameters: tuple[str, ...],
     preprocess: tuple[str, ...],
+    use_cache: bool,
     model_package: str | None,
     watching: bool,
 ) -> None:
@@ -257,7 +264,7 @@ def run(
             hyperparameters={**services.config.hyperparameters, **pairs(hyperparameters)},
             preprocess={**services.config.preprocess, **pairs(preprocess)},
         )
-        arn = pipeline.start_build(Services(config), platform, dataset=dataset)
+        arn = pipeline.start_build(Services(config), platform, dataset=dataset, use_cache=use_cache)
     console.print(f"  started [bold]{escape(arn.rsplit(':', 1)[-1])}[/]", highlight=False)
     if watching:
         show(services, arn)

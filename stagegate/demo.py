@@ -109,7 +109,12 @@ class Demo:
         run_id = arn.rsplit(":", 1)[-1]
 
         def show_evaluation() -> None:
-            evaluation = self._object(f"s3://{platform.data_bucket}/runs/{run_id}/evaluation/evaluation.json")
+            model = next(
+                model for model in models.list_models(self._services, platform) if model.run_id == run_id
+            )
+            evaluation = self._object(
+                f"s3://{platform.data_bucket}/{model.evaluation_prefix}/evaluation.json"
+            )
             self._console.print(display.confusion_table(evaluation))
 
         self._follow(arn, before_answer=show_evaluation)

@@ -33,6 +33,8 @@ class Model:
     accuracy: str
     run_id: str
     commit: str
+    evaluation_prefix: str
+    """Where the evaluation lies in the data bucket: in an earlier run's folder where it was reused."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,6 +80,7 @@ def _model(package: dict[str, Any]) -> Model:
         accuracy=properties.get("Accuracy", ""),
         run_id=properties.get("RunId", ""),
         commit=properties.get("Commit", ""),
+        evaluation_prefix=properties.get("EvaluationPrefix", ""),
     )
 
 

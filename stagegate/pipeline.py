@@ -49,8 +49,11 @@ def upload_dataset(services: Services, platform: Platform, dataset: str) -> str:
     return f"s3://{platform.data_bucket}/datasets/{path.name}"
 
 
-def start_build(services: Services, platform: Platform, *, dataset: str) -> str:
-    """Start model-build with the code and the settings as they are now; gives the execution's ARN."""
+def start_build(services: Services, platform: Platform, *, dataset: str, use_cache: bool = True) -> str:
+    """Start model-build with the code and the settings as they are now; gives the execution's ARN.
+
+    Without `use_cache` each job runs, also where one with the same code, data and parameters has run.
+    """
     config = services.config
     run_id = new_run_id()
     execution = services("stepfunctions").start_execution(
@@ -65,6 +68,7 @@ def start_build(services: Services, platform: Platform, *, dataset: str) -> str:
                 "AccuracyThreshold": config.accuracy_threshold,
                 "HyperParameters": dict(config.hyperparameters),
                 "Preprocess": dict(config.preprocess),
+                "UseCache": use_cache,
             }
         ),
     )

@@ -29,6 +29,8 @@ class Config:
     processing_instance: str = "${ProcessingInstanceType}"
     training_instance: str = "${TrainingInstanceType}"
     model_package_group: str = "${ModelPackageGroup}"
+    step_cache: str = "${StepCacheTable}"
+    """What jobs have made, by what they made it from."""
     approval_request: str = "${ApprovalRequestFunction}"
     endpoint_test_project: str = "${EndpointTestProject}"
     project: str = "${Project}"
@@ -40,6 +42,8 @@ class Config:
 WEEK = 7 * 24 * 3600
 APPROVAL_TIMEOUT_SECONDS = WEEK
 ACCURACY_THRESHOLD = 0.60
+CACHE_DAYS = 30
+"""How long a job that has run is not run again."""
 PREPROCESS = {"image-size": "64", "validation-fraction": "0.1", "test-fraction": "0.2", "seed": "0"}
 """The options of training/preprocess.py; an execution's input may set any of them."""
 

@@ -41,9 +41,16 @@ def aws_sdk(name: str, action: str, parameters: dict[str, Any], **fields: Any) -
     return with_fields(task, **fields)
 
 
+def jsonata(state: AnyState, *, output: str, arguments: dict[str, Any] | None = None) -> AnyState:
+    """A state in JSONata among states in JSONPath: for what intrinsic functions can't say."""
+    return with_fields(state, query_language="JSONata", arguments=arguments, output=output)
+
+
 def throttled(service: str) -> Retry:
     """Ask again, a little later each time, where the service was asked too often or was not there."""
-    prefix = {"sagemaker": "SageMaker", "cloudformation": "CloudFormation", "s3": "S3"}[service]
+    prefix = {
+        "sagemaker": "SageMaker", "cloudformation": "CloudFormation", "s3": "S3", "dynamodb": "DynamoDB"
+    }[service]  # fmt: skip
     retry = Retry(
         error_equals=[f"{prefix}.{error}" for error in ("ThrottlingException", "SdkClientException")],
         interval_seconds=2,
@@ -61,9 +68,11 @@ def failed(name: str, *, error: str, cause: str, paths: tuple[str, ...] = ()) ->
 
 
 def caught(
-    next_step: State | Chain, *, errors: tuple[str, ...] = ("States.ALL",), path: str = "$.Failure"
+    next_step: State | Chain, *, errors: tuple[str, ...] = ("States.ALL",), path: str | None = "$.Failure"
 ) -> Catch:
-    """Go to `next_step` with the error and its cause at `path`."""
+    """Go to `next_step` with the error and its cause at `path`; a JSONata state has `output` instead."""
+    if path is None:
+        return Catch(error_equals=list(errors), next_step=next_step)
     return Catch(error_equals=list(errors), result_path=path, next_step=next_step)
 
 

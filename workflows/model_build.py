@@ -4,7 +4,14 @@ from stepfunctions.steps import Chain, Choice, ChoiceRule, Graph, Pass
 from stepfunctions.steps.states import State
 
 from workflows.approval import ask, is_approved
-from workflows.config import ACCURACY_THRESHOLD, APPROVAL_TIMEOUT_SECONDS, PREPROCESS, Config
+from workflows.cache import GIVEN, cached, read_hash, sorted_pairs
+from workflows.config import (
+    ACCURACY_THRESHOLD,
+    APPROVAL_TIMEOUT_SECONDS,
+    CACHE_DAYS,
+    PREPROCESS,
+    Config,
+)
 from workflows.jobs import evaluate, preprocess, train
 from workflows.language import Expression, aws_sdk, caught, chosen, concatenated, failed
 
@@ -14,13 +21,60 @@ CONTENT_TYPES = ["application/x-npy", "image/jpeg", "image/png"]
 
 def model_build(config: Config) -> Graph:
     """A dataset and a commit become a model package that a person has approved or rejected."""
+    hashes = "$states.input.Hashes"
     build = Chain(
         [
             settings(config),
-            preprocess(config),
-            train(config),
-            evaluate(config),
-            read_evaluation(config),
+            read_code(),
+            read_dataset(),
+            cached(
+                preprocess(config),
+                step="Preprocess",
+                result="Preprocessing",
+                depends_on=[
+                    f"'{config.processing_image}'",
+                    *(f"{hashes}.Code", f"{hashes}.Dataset"),
+                    sorted_pairs("Preprocess"),
+                ],
+                outputs={
+                    "Folder": concatenated("{}/preprocessed", "$.Folder"),
+                    "ProcessingJobName": Expression("$.Preprocessing.ProcessingJobName"),
+                },
+                then=read_manifest(),
+                config=config,
+            ),
+            cached(
+                train(config),
+                step="Train",
+                result="Training",
+                depends_on=[
+                    f"'{config.training_image}'",
+                    *(f"{hashes}.Code", f"{hashes}.Manifest"),
+                    sorted_pairs("Run.HyperParameters"),
+                ],
+                outputs={
+                    "TrainingJobName": Expression("$.Training.TrainingJobName"),
+                    "ModelArtifacts": Expression("$.Training.ModelArtifacts"),
+                },
+                then=read_model(),
+                config=config,
+            ),
+            cached(
+                evaluate(config),
+                step="Evaluate",
+                result="EvaluationJob",
+                depends_on=[
+                    f"'{config.processing_image}'",
+                    *(f"{hashes}.Code", f"{hashes}.Manifest", f"{hashes}.Model"),
+                ],
+                outputs={
+                    "Folder": concatenated("{}/evaluation", "$.Folder"),
+                    "Prefix": concatenated("runs/{}/evaluation", "$.Run.RunId"),
+                    "ProcessingJobName": Expression("$.EvaluationJob.ProcessingJobName"),
+                },
+                then=read_evaluation(config),
+                config=config,
+            ),
             accuracy_gate(passed=Chain([register(config), human_approval(config)])),
         ]
     )
@@ -38,6 +92,8 @@ def settings(config: Config) -> Chain:
                 "ApprovalTimeoutSeconds": APPROVAL_TIMEOUT_SECONDS,
                 "HyperParameters": {},
                 "Preprocess": {},
+                "UseCache": True,
+                "CacheDays": CACHE_DAYS,
             },
             "Preprocess": PREPROCESS,
             "DataBucket": config.data_bucket,
@@ -65,9 +121,31 @@ def settings(config: Config) -> Chain:
             "Script": Expression("$.Script"),
             "Preprocess": Expression("States.JsonMerge($.Defaults.Preprocess, $.Run.Preprocess, false)"),
             "Attempt": {"Number": 0},
+            "Hashes": {},
         },
     )
     return Chain([defaults, merged, options])
+
+
+def read_code() -> State:
+    """What jobs run: not the whole bundle, so that a change of deploy/ runs no job again."""
+    uri = f"{GIVEN}.Script.sagemaker_submit_directory"
+    return read_hash("ReadCode", uri=uri, member="Code", what="The code bundle")
+
+
+def read_dataset() -> State:
+    return read_hash("ReadDataset", uri=f"{GIVEN}.Run.DatasetUri", member="Dataset", what="The dataset")
+
+
+def read_manifest() -> State:
+    """With the code it says all of the sets: the images' hash, and how they were split."""
+    uri = f"{GIVEN}.Preprocessing.Folder & '/manifest/manifest.json'"
+    return read_hash("ReadManifest", uri=uri, member="Manifest", what="The manifest of the preprocessed data")
+
+
+def read_model() -> State:
+    uri = f"{GIVEN}.Training.ModelArtifacts.S3ModelArtifacts"
+    return read_hash("ReadModel", uri=uri, member="Model", what="The model")
 
 
 def read_evaluation(config: Config) -> State:
@@ -77,7 +155,7 @@ def read_evaluation(config: Config) -> State:
         "s3:getObject",
         {
             "Bucket": config.data_bucket,
-            "Key": concatenated("runs/{}/evaluation/evaluation.json", "$.Run.RunId"),
+            "Key": concatenated("{}/evaluation.json", "$.EvaluationJob.Prefix"),
         },
         result_selector={"Content.$": "States.StringToJson($.Body)"},
         result_path="$.EvaluationFile",
@@ -112,7 +190,7 @@ def accuracy_gate(*, passed: Chain) -> Choice:
 
 def register(config: Config) -> State:
     """A new version in the model package group, with its metrics and where it comes from."""
-    evaluation = concatenated("{}/evaluation/evaluation.json", "$.Folder")
+    evaluation = concatenated("{}/evaluation.json", "$.EvaluationJob.Folder")
     step = aws_sdk(
         "Register",
         "sagemaker:createModelPackage",
@@ -148,6 +226,8 @@ def register(config: Config) -> State:
                 "ExecutionArn": Expression("$$.Execution.Id"),
                 "Accuracy": concatenated("{}", ACCURACY),
                 "AccuracyThreshold": concatenated("{}", "$.Run.AccuracyThreshold"),
+                "PreprocessedUri": Expression("$.Preprocessing.Folder"),
+                "EvaluationPrefix": Expression("$.EvaluationJob.Prefix"),
             },
         },
         result_path="$.Registration",
@@ -211,7 +291,7 @@ def human_approval(config: Config) -> Chain:
             "DatasetUri": Expression("$.Run.DatasetUri"),
             "DatasetSha256": Expression("$.Evaluation.dataset.sha256"),
             "TrainingJobName": Expression("$.Training.TrainingJobName"),
-            "Report": concatenated("{}/evaluation/report.html", "$.Folder"),
+            "Report": concatenated("{}/report.html", "$.EvaluationJob.Folder"),
         },
         timeout_path="$.Run.ApprovalTimeoutSeconds",
         unanswered=expire,

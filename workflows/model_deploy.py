@@ -107,7 +107,7 @@ def settings(config: Config) -> Chain:
         "s3:getObject",
         {
             "Bucket": config.data_bucket,
-            "Key": concatenated("runs/{}/evaluation/evaluation.json", "$.Package.Properties.RunId"),
+            "Key": concatenated("{}/evaluation.json", "$.Package.Properties.EvaluationPrefix"),
         },
         result_selector={"Content.$": "States.StringToJson($.Body)"},
         result_path="$.Evaluation",
@@ -151,7 +151,7 @@ def human_approval(config: Config, *, then: Step) -> Chain:
             "DatasetSha256": Expression(f"{properties}.DatasetSha256"),
             "TrainingJobName": Expression(f"{properties}.TrainingJobName"),
             "Report": concatenated(
-                "s3://{}/runs/{}/evaluation/report.html", "$.DataBucket", f"{properties}.RunId"
+                "s3://{}/{}/report.html", "$.DataBucket", f"{properties}.EvaluationPrefix"
             ),
             "TestReport": Expression("$.Tests.Staging.Report"),
         },

@@ -22,7 +22,10 @@ ENVIRONMENT = {
     "AWS_EC2_METADATA_DISABLED": "true",
     "SAGEMAKER_SUPPRESS_V2_WARNING": "1",
 }
-FIRST = ("Comment", "Type", "Resource", "Parameters", "ResultSelector", "ResultPath", "Retry", "Catch")
+FIRST = (
+    *("Comment", "Type", "QueryLanguage", "Resource", "Parameters", "Arguments", "ResultSelector"),
+    *("ResultPath", "Output", "Retry", "Catch"),
+)
 LAST = ("Default", "Next", "End")
 
 

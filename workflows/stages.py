@@ -212,9 +212,7 @@ def test(config: Config, stage: Stage, *, then: Step) -> Step:
         "STAGE": stage.name,
         "ENDPOINT_NAME": concatenated(f"{{}}-{stage.name}", "$.Project"),
         "MODEL_PACKAGE_ARN": Expression("$.Package.ModelPackageArn"),
-        "TEST_DATA_URI": concatenated(
-            "s3://{}/runs/{}/preprocessed/test", "$.DataBucket", "$.Package.Properties.RunId"
-        ),
+        "TEST_DATA_URI": concatenated("{}/test", "$.Package.Properties.PreprocessedUri"),
         "REGISTERED_ACCURACY": Expression("$.Package.Properties.Accuracy"),
     }
     build = Task(

@@ -104,16 +104,20 @@ def test_a_model_below_the_threshold_ends_the_run_and_is_not_registered(installa
     models = installation.stagegate("models", "--json").stdout
     run = installation.start_run(scenes, *SMALL, "--threshold", "0.999")
 
-    status, error, cause = ended(installation.follow(run))
+    progress = installation.follow(run)
 
+    status, error, cause = ended(progress)
     evaluation = installation.services("s3").get_object(
         Bucket=installation.platform.data_bucket,
-        Key=f"runs/{run.rsplit(':', 1)[-1]}/evaluation/evaluation.json",
+        Key=f"runs/{released['build'].rsplit(':', 1)[-1]}/evaluation/evaluation.json",
     )
     accuracy = json.loads(evaluation["Body"].read())["multiclass_classification_metrics"]["accuracy"]["value"]
     assert (status, error) == ("FAILED", "AccuracyBelowThreshold")
     assert f"The accuracy {accuracy} " in cause and "below the threshold 0.999" in cause
     assert installation.stagegate("models", "--json").stdout == models
+    # The same code, data and parameters as those that were released: the gate is all that is new.
+    started = [step for step in progress if isinstance(step, pipeline.TaskStarted) and step.job_name]
+    assert started == []
 
 
 def test_watching_a_failed_run_exits_with_1(installation, released, scenes):

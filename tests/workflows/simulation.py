@@ -61,6 +61,10 @@ class Cloud:
     runtime: Runtime | None = None
     service: StepFunctions | None = None
     jobs: dict[str, dict[str, Any]] = field(default_factory=dict)
+    kept: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """The items of the step cache."""
+    etags: dict[str, str] = field(default_factory=dict)
+    """The ETags of objects by how their keys end, where they differ from the usual one."""
 
     async def __call__(
         self, service: str, operation: str, parameters: dict[str, Any] | None = None
@@ -127,6 +131,18 @@ class Cloud:
             return {"Body": json.dumps(SUMMARY).encode()}
         return {"Body": (ROOT / "deploy" / key.rpartition("/")[2]).read_bytes()}
 
+    def _HeadObject(self, request: dict[str, Any]) -> dict[str, Any]:
+        ends = (etag for end, etag in self.etags.items() if request["Key"].endswith(end))
+        return {"ETag": next(ends, '"0123"')}
+
+    def _GetItem(self, request: dict[str, Any]) -> dict[str, Any]:
+        item = self.kept.get(request["Key"]["Key"]["S"])
+        return {} if item is None else {"Item": item}
+
+    def _PutItem(self, request: dict[str, Any]) -> dict[str, Any]:
+        self.kept[request["Item"]["Key"]["S"]] = request["Item"]
+        return {}
+
     def _CreateModelPackage(self, request: dict[str, Any]) -> dict[str, Any]:
         return {"ModelPackageArn": PACKAGE}
 
@@ -143,6 +159,8 @@ class Cloud:
                 "TrainingJobName": "job",
                 "Accuracy": "0.87",
                 "AccuracyThreshold": "0.6",
+                "PreprocessedUri": f"s3://data/runs/{RUN['RunId']}/preprocessed",
+                "EvaluationPrefix": f"runs/{RUN['RunId']}/evaluation",
             },
         }
 

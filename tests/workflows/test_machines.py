@@ -92,7 +92,7 @@ def test_job_names_fit_and_differ_with_each_attempt_and_redrive() -> None:
         state["Parameters"][key]
         for state in states.values()
         for key in ("TrainingJobName.$", "ProcessingJobName.$")
-        if state["Type"] == "Task" and key in state["Parameters"]
+        if state["Type"] == "Task" and key in state.get("Parameters", ())
     }
 
     assert len(names) == 3

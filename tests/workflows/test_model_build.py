@@ -22,8 +22,13 @@ async def test_a_model_that_is_good_enough_is_registered_and_approved(tmp_path: 
 
     assert (ended.status, ended.cause) == ("SUCCEEDED", "")
     assert ended.states == [
-        *("Defaults", "Settings", "Options", "Preprocess", "PreprocessingCompleted"),
-        *("Train", "TrainingCompleted", "Evaluate", "EvaluationCompleted", "ReadEvaluation", "Metrics"),
+        *("Defaults", "Settings", "Options", "ReadCode", "ReadDataset"),
+        *("PreprocessKey", "FindPreprocess", "IsPreprocessKept", "Preprocess", "PreprocessingCompleted"),
+        *("PreprocessOutputs", "KeepPreprocess", "ReadManifest"),
+        *("TrainKey", "FindTrain", "IsTrainKept", "Train", "TrainingCompleted"),
+        *("TrainOutputs", "KeepTrain", "ReadModel"),
+        *("EvaluateKey", "FindEvaluate", "IsEvaluateKept", "Evaluate", "EvaluationCompleted"),
+        *("EvaluateOutputs", "KeepEvaluate", "ReadEvaluation", "Metrics"),
         *("AccuracyGate", "Register", "RequestApproval", "Decision", "Approve"),
     ]
     (update,) = cloud.of("UpdateModelPackage")
@@ -77,6 +82,8 @@ async def test_the_package_says_where_it_comes_from(tmp_path: Path) -> None:
         "TrainingJobName": "r-20261123-071500-1a2b-train-0-0-0",
         "Accuracy": "0.87",
         "AccuracyThreshold": "0.6",
+        "PreprocessedUri": "s3://data/runs/r-20261123-071500-1a2b/preprocessed",
+        "EvaluationPrefix": "runs/r-20261123-071500-1a2b/evaluation",
     }
     assert package["ModelApprovalStatus"] == "PendingManualApproval"
 
