@@ -84,7 +84,7 @@ def train(config: Config) -> Chain:
         ),
         data={
             channel: TrainingInput(
-                concatenated(f"{{}}/{channel}/", "$.Preprocessing.Folder"), input_mode="File"
+                concatenated(f"{{}}/{channel}", "$.Preprocessing.Folder"), input_mode="File"
             )
             for channel in ("train", "validation")
         },
@@ -129,8 +129,8 @@ def evaluate(config: Config) -> Chain:
         inputs=[
             _code(),
             _input("model", Expression("$.Training.ModelArtifacts.S3ModelArtifacts"), MODEL),
-            _input("test", concatenated("{}/test/", "$.Preprocessing.Folder"), f"{DATA}/test"),
-            _input("manifest", concatenated("{}/manifest/", "$.Preprocessing.Folder"), f"{DATA}/manifest"),
+            _input("test", concatenated("{}/test", "$.Preprocessing.Folder"), f"{DATA}/test"),
+            _input("manifest", concatenated("{}/manifest", "$.Preprocessing.Folder"), f"{DATA}/manifest"),
         ],
         outputs=[_output("evaluation", f"{OUTPUT}/evaluation", "evaluation")],
         container_entrypoint=["python3", "-m", "evaluation.evaluate"],

@@ -13,6 +13,7 @@ from stagegate.local.logs import Logs
 from stagegate.local.mail import SESMail, SESv2Mail, SNSMail
 from stagegate.local.sagemaker.endpoints import Endpoints
 from stagegate.local.sagemaker.jobs import Jobs
+from stagegate.local.sagemaker.lineage import Lineage
 from stagegate.local.sagemaker.models import Models
 from stagegate.local.sagemaker.registry import Registry
 from stagegate.local.sagemaker.runtime import Invocations
@@ -26,7 +27,7 @@ SERVICES: Mapping[str, tuple[type[Service], ...]] = {
     "events": (EventBridge,),
     "lambda": (Functions, FunctionUrls),
     "logs": (Logs,),
-    "sagemaker": (Jobs, Registry, Models, Endpoints),
+    "sagemaker": (Jobs, Registry, Models, Endpoints, Lineage),
     "sagemaker-runtime": (Invocations,),
     "ses": (SESMail,),
     "sesv2": (SESv2Mail,),

@@ -76,6 +76,25 @@ def test_staging_and_production_serve_the_very_package_that_was_approved(install
     ]
 
 
+def test_production_leads_back_to_the_jobs_and_the_data_that_made_it(installation, released, scenes):
+    sagemaker = installation.services("sagemaker")
+    contexts = sagemaker.list_contexts(ContextType="Endpoint")["ContextSummaries"]
+    (production,) = (context for context in contexts if "production" in context["ContextName"])
+    reached = sagemaker.query_lineage(StartArns=[production["ContextArn"]], Direction="Ascendants")[
+        "Vertices"
+    ]
+
+    jobs = {vertex["Type"] for vertex in reached if vertex["LineageType"] == "TrialComponent"}
+    assert jobs == {"TrainingJob", "ProcessingJob"}
+    artifacts = [
+        sagemaker.describe_artifact(ArtifactArn=vertex["Arn"])
+        for vertex in reached
+        if vertex["Type"] == "DataSet"
+    ]
+    uris = [artifact["Source"]["SourceUri"] for artifact in artifacts]
+    assert any(uri.endswith(scenes.name) for uri in uris), uris
+
+
 def test_production_classifies_an_image(installation, released, scenes, tmp_path):
     with zipfile.ZipFile(scenes) as archive:
         name = next(name for name in archive.namelist() if "seg_test/sea/" in name and name.endswith(".jpg"))
