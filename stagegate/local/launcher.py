@@ -120,6 +120,8 @@ def _run(job: dict[str, Any]) -> None:
     try:
         if job["isolated"]:
             _enter_namespaces(job["mount"] and Path(job["mount"]), Path(job["mount_at"]))
+            if job["hosts"]:
+                _mount(job["hosts"], "/etc/hosts", None, _MS_BIND)
     except OSError as error:
         os.write(job["output"], f"The job's namespaces could not be made: {error}\n".encode())
         os._exit(NEVER_STARTED)

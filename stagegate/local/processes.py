@@ -20,13 +20,15 @@ _KEPT = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "LD_LIBRARY_PATH", "CUDA_VI
 
 @dataclass(frozen=True, kw_only=True)
 class Program:
-    """What a job runs. `mount` is the folder that it sees at /opt/ml, `home` is for what is kept of it.
+    """What a job runs. `mount` is the folder that it sees at /opt/ml, `home` is for what is kept of it,
+    `hosts` the file that it sees at /etc/hosts.
 
     `forked`: Python scripts run in the launcher's interpreter, with what that has imported.
     """
 
     home: Path
     mount: Path | None = None
+    hosts: Path | None = None
     command: list[str]
     environment: dict[str, str]
     directory: str
@@ -67,6 +69,7 @@ class Processes:
                 {
                     "mount": str(program.mount) if program.mount else None,
                     "mount_at": str(MOUNT_AT),
+                    "hosts": str(program.hosts) if program.hosts else None,
                     "isolated": isolated,
                     "forked": program.forked,
                     "command": program.command,

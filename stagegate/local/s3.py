@@ -1,6 +1,7 @@
 """Whole folders between S3 and the disk, for the services that give their processes files."""
 
 import asyncio
+from collections.abc import Iterable
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -41,23 +42,33 @@ async def write(aws: Aws, uri: str, content: bytes) -> None:
     await aws("s3", "PutObject", {"Bucket": bucket, "Key": key, "Body": content})
 
 
-async def download(aws: Aws, uri: str, folder: Path) -> list[Path]:
-    """Every key below the prefix `uri` into `folder`; a single object by its own name. Gives the files."""
+async def objects(aws: Aws, uri: str) -> list[tuple[str, str]]:
+    """The objects below the prefix `uri`, each with its name below that; a single one by its own name."""
     bucket, prefix = split_uri(uri)
-    files = []
+    found = []
     for key in await keys(aws, uri):
-        if key.endswith("/"):  # a folder made by hand in the S3 console
-            continue
-        name = key.rsplit("/", 1)[-1] if key == prefix else key[len(prefix) :].lstrip("/")
+        if not key.endswith("/"):  # a folder made by hand in the S3 console
+            name = key.rsplit("/", 1)[-1] if key == prefix else key[len(prefix) :].lstrip("/")
+            found.append((f"s3://{bucket}/{key}", name))
+    return found
+
+
+async def fetch(aws: Aws, entries: Iterable[tuple[str, str]], folder: Path) -> list[Path]:
+    """Objects, each by its URI and the name that it gets, into `folder`. Gives the files."""
+    files = []
+    for uri, name in entries:
         if ".." in name.split("/"):
-            raise AWSError(
-                "ValidationException", f"the key '{key}' of bucket '{bucket}' would leave its folder"
-            )
+            raise AWSError("ValidationException", f"the object {uri} would leave its folder")
         path = folder / name
-        body = await read(aws, f"s3://{bucket}/{key}")
+        body = await read(aws, uri)
         await asyncio.to_thread(_write_file, path, body)
         files.append(path)
     return files
+
+
+async def download(aws: Aws, uri: str, folder: Path) -> list[Path]:
+    """Every key below the prefix `uri` into `folder`; a single object by its own name. Gives the files."""
+    return await fetch(aws, await objects(aws, uri), folder)
 
 
 async def upload(aws: Aws, folder: Path, uri: str) -> list[str]:

@@ -16,8 +16,8 @@ from typing import Any
 from packaging.requirements import InvalidRequirement, Requirement
 
 from stagegate.local.processes import MOUNT_AT, Program
+from stagegate.local.sagemaker.hosts import Host
 
-HOST = "algo-1"
 _ERROR_LINE = re.compile(r"([A-Za-z_][\w.]*(?:Error|Exception|Interrupt|Exit|Warning|Lost|Failed))(: .*)?")
 
 Document = dict[str, Any]
@@ -28,6 +28,7 @@ class Folder:
 
     def __init__(self, path: Path, *, isolated: bool) -> None:
         self.path = path
+        self.is_isolated = isolated
         self.root = str(MOUNT_AT) if isolated else str(path)
 
     def inside(self, relative: str) -> str:
@@ -53,27 +54,14 @@ def holds(path: str) -> bool:
     return Path(path).is_relative_to(MOUNT_AT) and ".." not in Path(path).parts
 
 
-def training_program(folder: Folder, job: Document, environment: Mapping[str, str]) -> Program:
-    """The files and variables of a training job, and its command; its channels and code are there already."""
+def training_program(folder: Folder, job: Document, environment: Mapping[str, str], host: Host) -> Program:
+    """The files and variables of a training job's host, and its command; its channels and code are there
+    already."""
     parameters: dict[str, str] = job.get("HyperParameters", {})
-    resources = {
-        "current_host": HOST,
-        "current_instance_type": job["ResourceConfig"].get("InstanceType", "local"),
-        "current_group_name": "homogeneousCluster",
-        "hosts": [HOST],
-        "instance_groups": [
-            {
-                "instance_group_name": "homogeneousCluster",
-                "instance_type": job["ResourceConfig"].get("InstanceType", "local"),
-                "hosts": [HOST],
-            }
-        ],
-        "network_interface_name": "lo",
-    }
     channels = {channel["ChannelName"]: _channel(channel) for channel in job.get("InputDataConfig", [])}
     folder.write("input/config/hyperparameters.json", parameters)
     folder.write("input/config/inputdataconfig.json", channels)
-    folder.write("input/config/resourceconfig.json", resources)
+    folder.write("input/config/resourceconfig.json", host.resource_config())
     for relative in ("model", "output/data", "input/data", "code"):
         (folder.path / relative).mkdir(parents=True, exist_ok=True)
 
@@ -101,28 +89,25 @@ def training_program(folder: Folder, job: Document, environment: Mapping[str, st
         "SM_HPS": json.dumps(users),
         "SM_CHANNELS": json.dumps(sorted(channels)),
         "SM_INPUT_DATA_CONFIG": json.dumps(channels),
-        "SM_RESOURCE_CONFIG": json.dumps(resources),
-        "SM_HOSTS": json.dumps([HOST]),
-        "SM_CURRENT_HOST": HOST,
-        "SM_CURRENT_INSTANCE_TYPE": resources["current_instance_type"],
         "SM_NUM_CPUS": str(os.cpu_count()),
         "SM_NUM_GPUS": str(len(list(Path("/dev").glob("nvidia[0-9]*")))),
-        "SM_NETWORK_INTERFACE_NAME": "lo",
         "SM_LOG_LEVEL": "20",
+        **host.variables(names_resolve=folder.is_isolated),
         **{f"SM_CHANNEL_{name.upper()}": folder.inside(f"input/data/{name}") for name in channels},
         **{f"SM_HP_{name.upper().replace('-', '_')}": _text(value) for name, value in users.items()},
     }
     variables["SM_TRAINING_ENV"] = json.dumps(
-        _training_env(job["TrainingJobName"], variables, users, channels, folder)
+        _training_env(job["TrainingJobName"], variables, users, channels, folder, host)
     )
     code = folder.inside("code")
     given = {name: folder.moved(value) for name, value in job.get("Environment", {}).items()}
     return Program(
         home=folder.path.parent,
         mount=folder.path,
+        hosts=_names(folder, host),
         command=[folder.moved(part) for part in command],
         environment=_with_path(
-            {**environment, **_common(folder), **variables, **given},
+            {**environment, **_common(folder, host), **variables, **given},
             code,
         ),
         directory=code,
@@ -130,7 +115,12 @@ def training_program(folder: Folder, job: Document, environment: Mapping[str, st
 
 
 def _training_env(
-    name: str, variables: Mapping[str, str], users: Document, channels: Document, folder: Folder
+    name: str,
+    variables: Mapping[str, str],
+    users: Document,
+    channels: Document,
+    folder: Folder,
+    host: Host,
 ) -> Document:
     """SM_TRAINING_ENV: the same once more, as one document."""
     lists = ("hosts", "input_data_config", "resource_config")
@@ -144,16 +134,16 @@ def _training_env(
         "additional_framework_parameters": {},
         "channel_input_dirs": {channel: folder.inside(f"input/data/{channel}") for channel in channels},
         "hyperparameters": users,
-        "is_master": True,
+        "is_master": host.rank == 0,
         "job_name": name,
-        "master_hostname": HOST,
+        "master_hostname": host.hosts[0],
     }
 
 
-def processing_program(folder: Folder, job: Document, environment: Mapping[str, str]) -> Program:
+def processing_program(folder: Folder, job: Document, environment: Mapping[str, str], host: Host) -> Program:
     """The same of a processing job; its inputs are there already."""
     folder.write("config/processingjobconfig.json", {name: job[name] for name in job if name[0] != "_"})
-    folder.write("config/resourceconfig.json", {"current_host": HOST, "hosts": [HOST]})
+    folder.write("config/resourceconfig.json", {"current_host": host.name, "hosts": host.hosts})
     for output in job.get("ProcessingOutputConfig", {}).get("Outputs", []):
         folder.outside(output["S3Output"]["LocalPath"]).mkdir(parents=True, exist_ok=True)
     (folder.path / "output").mkdir(exist_ok=True)
@@ -163,10 +153,11 @@ def processing_program(folder: Folder, job: Document, environment: Mapping[str, 
     return Program(
         home=folder.path.parent,
         mount=folder.path,
+        hosts=_names(folder, host),
         command=[folder.moved(part) for part in command],
         environment={
             **environment,
-            **_common(folder),
+            **_common(folder, host),
             "PROCESSING_JOB_NAME": job["ProcessingJobName"],
             "PROCESSING_JOB_ARN": job["ProcessingJobArn"],
             **given,
@@ -219,8 +210,14 @@ def job_failure(command: list[str], code: int, lines: list[str]) -> str:
     return f"{text}, exit code: {code}"
 
 
-def _common(folder: Folder) -> dict[str, str]:
-    return {"PYTHONUNBUFFERED": "1", "SAGEMAKER_BASE_DIR": folder.root, "CURRENT_HOST": HOST}
+def _names(folder: Folder, host: Host) -> Path:
+    file = folder.path.parent / "hosts"
+    host.write_names(file)
+    return file
+
+
+def _common(folder: Folder, host: Host) -> dict[str, str]:
+    return {"PYTHONUNBUFFERED": "1", "SAGEMAKER_BASE_DIR": folder.root, "CURRENT_HOST": host.name}
 
 
 def _with_path(environment: dict[str, str], code: str) -> dict[str, str]:

@@ -14,7 +14,7 @@ import signal
 import sys
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -24,6 +24,7 @@ from stagegate.local import s3
 from stagegate.local.log_stream import LogStream
 from stagegate.local.processes import LauncherLost, Processes, Program
 from stagegate.local.sagemaker.container import Folder, job_failure, missing_requirements
+from stagegate.local.sagemaker.hosts import Host, hosts_of
 from stagegate.local.service import Announcement, Aws, AWSError, Runtime
 
 _LOGGER = logging.getLogger(__name__)
@@ -88,6 +89,21 @@ class JobLog(LogStream):
                     self.metrics.append((name, float(match.group(1)), datetime.now(UTC)))
 
 
+class HostRun:
+    """One of the job's hosts: its folder, its log, what it runs, and how that ended."""
+
+    folder: Folder
+    program: Program
+    code: int | None = None
+
+    def __init__(self, host: Host, *, home: Path, process: str, log: JobLog) -> None:
+        self.host, self.home, self.process, self.log = host, home, process, log
+
+    async def empty(self, *, isolated: bool, keep: tuple[str, ...]) -> None:
+        self.folder = Folder(self.home / "ml", isolated=isolated)
+        await asyncio.to_thread(_emptied, self.folder.path, keep=keep)
+
+
 class JobRun(ABC):
     """A job under way. `run` ends when the job has; where it is cancelled, the job is run again later."""
 
@@ -109,12 +125,19 @@ class JobRun(ABC):
         assert document is not None
         self.document: Document = document
         self.home = runtime.data / "jobs" / self.kind.resource / name
-        self.log = JobLog(
-            runtime.aws,
+        self.hosts = [self._host(host) for host in hosts_of(self.resources())]
+        self.failed: HostRun | None = None
+        """The host whose program failed, the first of them if there are several."""
+
+    def _host(self, host: Host) -> HostRun:
+        log = JobLog(
+            self.aws,
             group=self.kind.log_group,
-            stream=f"{name}/algo-1-{int(datetime.now(UTC).timestamp())}",
-            definitions=document.get("AlgorithmSpecification", {}).get("MetricDefinitions", []),
+            stream=f"{self.name}/{host.name}-{int(datetime.now(UTC).timestamp())}",
+            definitions=self.document.get("AlgorithmSpecification", {}).get("MetricDefinitions", []),
         )
+        home = self.home if host.rank == 0 else self.home / host.name
+        return HostRun(host, home=home, process=f"{self.kind.resource}/{self.name}/{host.name}", log=log)
 
     @property
     def is_stopping(self) -> bool:
@@ -140,35 +163,40 @@ class JobRun(ABC):
             self.end("Failed", f"{INTERNAL} ({type(error).__name__}: {error})")
 
     async def _run(self) -> None:
-        folder = Folder(self.home / "ml", isolated=await self.processes.isolates())
-        await asyncio.to_thread(_emptied, folder.path, keep=self.kept())
-        program = await self.or_stop(self.prepare(folder))
+        isolated = await self.processes.isolates()
+        for one in self.hosts:
+            await one.empty(isolated=isolated, keep=self.kept())
+        await self.or_stop(self.prepare())
         self.began()
-        code = await self._execute(program)
-        await self.finish(folder, program, code)
+        await self._execute()
+        await self.finish()
 
     def kept(self) -> tuple[str, ...]:
         """The folders that stay when an interrupted job is run again."""
         return ()
 
     @abstractmethod
-    async def prepare(self, folder: Folder) -> Program:
-        """Get the job's files; gives what it runs."""
+    def resources(self) -> Document:
+        """What the job was given to run on."""
+
+    @abstractmethod
+    async def prepare(self) -> None:
+        """Get the job's files, and set the program of each host."""
 
     @abstractmethod
     def began(self) -> None:
         """The program is about to run."""
 
     @abstractmethod
-    async def finish(self, folder: Folder, program: Program, code: int) -> None:
-        """Give what the program has made, and end the job."""
+    async def finish(self) -> None:
+        """Give what the programs have made, and end the job."""
 
     @abstractmethod
     def end(self, status: str, reason: str = "") -> None:
         """Write the last status."""
 
-    def background(self, folder: Folder) -> list[Coroutine[Any, Any, None]]:
-        """What goes on while the program runs."""
+    def background(self) -> list[Coroutine[Any, Any, None]]:
+        """What goes on while the programs run."""
         return []
 
     def save(self, **members: Any) -> None:
@@ -200,26 +228,43 @@ class JobRun(ABC):
         finally:
             self._turns.release()
 
-    async def _execute(self, program: Program) -> int:
-        folder = Folder(self.home / "ml", isolated=await self.processes.isolates())
-        job = f"{self.kind.resource}/{self.name}"
-        running = asyncio.ensure_future(self.processes.run(job, program, self.log))
-        beside = [asyncio.ensure_future(work) for work in self.background(folder)]
+    async def _execute(self) -> None:
+        """Run every host's program. All are ended when one of them fails, or the job has to end."""
+        running = {asyncio.create_task(self._run_on(one)): one for one in self.hosts}
+        beside = [asyncio.ensure_future(work) for work in self.background()]
+        over = asyncio.ensure_future(self._over(running))
         stop = asyncio.ensure_future(self._stopping.wait())
         limit = self.document.get("StoppingCondition", {}).get("MaxRuntimeInSeconds")
         try:
-            await asyncio.wait({running, stop}, timeout=limit, return_when=asyncio.FIRST_COMPLETED)
-            if not running.done():
+            await asyncio.wait({over, stop}, timeout=limit, return_when=asyncio.FIRST_COMPLETED)
+            if not over.done():
                 self.exceeded = not self.is_stopping
-                self.processes.signal(job, signal.SIGTERM)
-                await asyncio.wait({running}, timeout=self._grace)
-            if not running.done():
-                self.processes.signal(job, signal.SIGKILL)
-            return await running
+            if self._signal(running, signal.SIGTERM):
+                await asyncio.wait(running, timeout=self._grace)
+            self._signal(running, signal.SIGKILL)
+            await asyncio.gather(*running)
         finally:
-            for task in (stop, running, *beside):
+            for task in (stop, over, *running, *beside):
                 task.cancel()
-            await asyncio.gather(running, *beside, return_exceptions=True)
+            await asyncio.gather(over, *running, *beside, return_exceptions=True)
+
+    async def _run_on(self, one: HostRun) -> int:
+        one.code = await self.processes.run(one.process, one.program, one.log)
+        return one.code
+
+    async def _over(self, running: Mapping[asyncio.Task[int], HostRun]) -> None:
+        """Return when every program has ended, or one has failed."""
+        for ended in asyncio.as_completed(running):
+            if await ended:
+                self.failed = next(one for one in self.hosts if one.code)
+                return
+
+    def _signal(self, running: Mapping[asyncio.Task[int], HostRun], number: int) -> bool:
+        """Send it to the programs that still run; gives whether there are any."""
+        alive = [one for task, one in running.items() if not task.done()]
+        for one in alive:
+            self.processes.signal(one.process, number)
+        return bool(alive)
 
 
 def announce(runtime: Runtime, kind: Kind, document: Document) -> None:

@@ -101,7 +101,11 @@ class Jobs(Service):
             operation="CreateTrainingJob",
         )
         refuse([("AlgorithmName", algorithm.get("AlgorithmName"))], operation="CreateTrainingJob")
-        _check_one_instance(ResourceConfig)
+        refuse(
+            [("InstancePreferences", ResourceConfig.get("InstancePreferences"))],
+            operation="CreateTrainingJob",
+        )
+        _check_groups(ResourceConfig, InputDataConfig or [])
         for metric in algorithm.get("MetricDefinitions", []):
             _check_regex(metric["Regex"])
         if not script(hyperparameters) and "ContainerEntrypoint" not in algorithm:
@@ -177,7 +181,6 @@ class Jobs(Service):
         Tags: list[dict[str, str]] | None = None,
     ) -> Document:
         check_name(ProcessingJobName, member="processingJobName")
-        _check_one_instance(ProcessingResources["ClusterConfig"])
         if "ContainerEntrypoint" not in AppSpecification:
             raise invalid(
                 "No image is pulled by the local runtime: give AppSpecification's ContainerEntrypoint"
@@ -354,9 +357,19 @@ class Jobs(Service):
             )
 
 
-def _check_one_instance(resources: Document) -> None:
-    if resources.get("InstanceCount", 1) != 1 or len(resources.get("InstanceGroups", [])) > 1:
-        raise invalid("InstanceCount above 1 is not supported by the local runtime")
+def _check_groups(resources: Document, channels: list[Document]) -> None:
+    groups = resources.get("InstanceGroups", [])
+    if groups and ("InstanceType" in resources or "InstanceCount" in resources):
+        raise invalid("InstanceGroups cannot be given together with InstanceType or InstanceCount")
+    known = {group["InstanceGroupName"] for group in groups}
+    if len(known) < len(groups):
+        raise invalid("The names of InstanceGroups must be unique")
+    for channel in channels:
+        wanted = channel["DataSource"].get("S3DataSource", {}).get("InstanceGroupNames", [])
+        if unknown := sorted(set(wanted) - known):
+            raise invalid(
+                f"Channel {channel['ChannelName']}: no instance group is named {', '.join(unknown)}"
+            )
 
 
 def _check_channel(channel: Document, algorithm: Document) -> None:

@@ -5,9 +5,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from stagegate.local import s3
-from stagegate.local.processes import Program
-from stagegate.local.sagemaker.container import Folder, error_message, processing_program
-from stagegate.local.sagemaker.job_run import JobFailed, JobRun, Kind, Mirror
+from stagegate.local.sagemaker.container import error_message, processing_program
+from stagegate.local.sagemaker.job_run import Document, JobFailed, JobRun, Kind, Mirror
 
 PROCESSING = Kind(title="Processing", resource="processing-job", log_group="/aws/sagemaker/ProcessingJobs")
 _MESSAGE = 1024
@@ -16,40 +15,52 @@ _MESSAGE = 1024
 class ProcessingRun(JobRun):
     kind = PROCESSING
 
-    async def prepare(self, folder: Folder) -> Program:
+    def resources(self) -> Document:
+        given: Document = self.document["ProcessingResources"]["ClusterConfig"]
+        return given
+
+    async def prepare(self) -> None:
         self._outputs = [
             (
                 output["S3Output"]["S3UploadMode"],
                 Mirror(
-                    self.aws, folder.outside(output["S3Output"]["LocalPath"]), output["S3Output"]["S3Uri"]
+                    self.aws, one.folder.outside(output["S3Output"]["LocalPath"]), output["S3Output"]["S3Uri"]
                 ),
             )
             for output in self.document.get("ProcessingOutputConfig", {}).get("Outputs", [])
+            for one in self.hosts
         ]
-        for source in self.document.get("ProcessingInputs", []):
-            target = folder.outside(source["S3Input"]["LocalPath"])
-            target.mkdir(parents=True, exist_ok=True)
-            await s3.download(self.aws, source["S3Input"]["S3Uri"], target)
-        return processing_program(folder, self.document, self.runtime.environment())
+        for entry in self.document.get("ProcessingInputs", []):
+            source = entry["S3Input"]
+            objects = await s3.objects(self.aws, source["S3Uri"])
+            for one in self.hosts:
+                target = one.folder.outside(source["LocalPath"])
+                target.mkdir(parents=True, exist_ok=True)
+                await s3.fetch(self.aws, one.host.share(objects, source), target)
+        for one in self.hosts:
+            one.program = processing_program(one.folder, self.document, self.runtime.environment(), one.host)
 
     def began(self) -> None:
         self.save(ProcessingStartTime=datetime.now(UTC))
 
-    def background(self, folder: Folder) -> list[Coroutine[Any, Any, None]]:
+    def background(self) -> list[Coroutine[Any, Any, None]]:
         return [mirror.keep() for mode, mirror in self._outputs if mode == "Continuous"]
 
-    async def finish(self, folder: Folder, program: Program, code: int) -> None:
+    async def finish(self) -> None:
         stopped = self.is_stopping or self.exceeded
-        message = folder.path / "output/message"
+        code = next((one.code for one in self.hosts if one.code), 0)
+        leader = self.failed or self.hosts[0]
+        message = leader.folder.path / "output/message"
         if message.is_file():
             self.document["ExitMessage"] = message.read_text(errors="replace")[:_MESSAGE]
         elif code and not stopped:
-            self.document["ExitMessage"] = error_message(list(self.log.last))[:_MESSAGE]
+            self.document["ExitMessage"] = error_message(list(leader.log.last))[:_MESSAGE]
         for mode, mirror in self._outputs:
             if mode == "Continuous" or not code:
                 await mirror.upload()
-        if code and not stopped:
-            raise JobFailed(f"AlgorithmError: {self.document['ExitMessage'][:900]}, exit code: {code}")
+        if self.failed and not stopped:
+            said = self.document["ExitMessage"][:900]
+            raise JobFailed(f"AlgorithmError: {said}, exit code: {self.failed.code}")
         self.end("Stopped" if stopped else "Completed")
 
     def end(self, status: str, reason: str = "") -> None:

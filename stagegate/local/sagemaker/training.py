@@ -4,9 +4,10 @@ import asyncio
 import contextlib
 import io
 import tarfile
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +15,20 @@ from stagegate.local import s3
 from stagegate.local.archives import unpack
 from stagegate.local.processes import MOUNT_AT, Program
 from stagegate.local.sagemaker.container import (
-    Folder,
     script,
     submit_directory,
     training_failure,
     training_program,
 )
-from stagegate.local.sagemaker.job_run import Document, JobFailed, JobRun, Kind, Mirror, install_requirements
+from stagegate.local.sagemaker.job_run import (
+    Document,
+    HostRun,
+    JobFailed,
+    JobRun,
+    Kind,
+    Mirror,
+    install_requirements,
+)
 
 TRAINING = Kind(title="Training", resource="training-job", log_group="/aws/sagemaker/TrainingJobs")
 _METRICS_AT_ONCE = 500
@@ -40,8 +48,7 @@ _SAID = {  # what SageMaker says of each secondary status
 
 class TrainingRun(JobRun):
     kind = TRAINING
-    _checkpoints: Mirror | None = None
-    _installs = False
+    _checkpoints: tuple[Mirror, ...] = ()
 
     def kept(self) -> tuple[str, ...]:
         if "Training" not in {entry["Status"] for entry in self.document["SecondaryStatusTransitions"]}:
@@ -55,66 +62,81 @@ class TrainingRun(JobRun):
         """Go on to a secondary status; the one before ends now."""
         self.save(**moved(self.document, secondary), **members)
 
-    async def prepare(self, folder: Folder) -> Program:
+    def resources(self) -> Document:
+        given: Document = self.document["ResourceConfig"]
+        return given
+
+    async def prepare(self) -> None:
         self.move("Downloading", TrainingStartTime=self.document.get("TrainingStartTime", datetime.now(UTC)))
         for channel in self.document.get("InputDataConfig", []):
-            uri = channel["DataSource"]["S3DataSource"]["S3Uri"]
-            target = folder.path / "input/data" / channel["ChannelName"]
-            target.mkdir(parents=True, exist_ok=True)
-            await s3.download(self.aws, uri, target)
+            source = channel["DataSource"]["S3DataSource"]
+            objects = await s3.objects(self.aws, source["S3Uri"])
+            for one in self.hosts:
+                target = one.folder.path / "input/data" / channel["ChannelName"]
+                target.mkdir(parents=True, exist_ok=True)
+                await s3.fetch(self.aws, one.host.share(objects, source), target)
         if (config := self.document.get("CheckpointConfig")) is not None:
-            local = folder.outside(str(self._checkpoint_path()))
-            self._checkpoints = Mirror(self.aws, local, config["S3Uri"])
-            await self._checkpoints.download()
-        environment = self.runtime.environment()
+            at = str(self._checkpoint_path())
+            self._checkpoints = tuple(
+                Mirror(self.aws, one.folder.outside(at), config["S3Uri"]) for one in self.hosts
+            )
+            for checkpoints in self._checkpoints:
+                await checkpoints.download()
         if script(self.document.get("HyperParameters", {})):
-            environment |= await self._source(folder)
-        program = training_program(folder, self.document, environment)
-        return replace(program, forked=not self._installs)  # what is installed may replace what we imported
+            uri = submit_directory(self.document["HyperParameters"]) or ""
+            source_code = await s3.read(self.aws, uri)
+            for one in self.hosts:
+                one.program = self._program(one, await self._source(one, uri, source_code))
+        else:
+            for one in self.hosts:
+                one.program = self._program(one, None)
 
-    async def _source(self, folder: Folder) -> dict[str, str]:
-        """Unpack the source, and install what it asks for; gives the variables that make it be found."""
-        code = folder.path / "code"
+    def _program(self, one: HostRun, installed: Path | None) -> Program:
+        """`installed` may replace what we have imported: then a fresh interpreter runs the script."""
+        environment = self.runtime.environment() | ({"PYTHONPATH": str(installed)} if installed else {})
+        program = training_program(one.folder, self.document, environment, one.host)
+        return replace(program, forked=installed is None)
+
+    async def _source(self, one: HostRun, uri: str, archive: bytes) -> Path | None:
+        """Unpack the source, and install what it asks for; gives where that lies."""
+        code = one.folder.path / "code"
         code.mkdir()
-        uri = submit_directory(self.document["HyperParameters"]) or ""
-        archive = await s3.read(self.aws, uri)
         try:
             await asyncio.to_thread(unpack, archive, code)
         except (tarfile.TarError, OSError, EOFError) as error:
             raise JobFailed(f"ClientError: {uri} is no gzip-compressed tar archive: {error}") from error
         cache = self.runtime.data / "cache" / "requirements"
-        installed = await install_requirements(code / "requirements.txt", cache, self.log)
-        self._installs = installed is not None
-        return {"PYTHONPATH": str(installed)} if installed else {}
+        return await install_requirements(code / "requirements.txt", cache, one.log)
 
     def began(self) -> None:
         self.move("Training")
 
-    def background(self, folder: Folder) -> list[Coroutine[Any, Any, None]]:
-        return [self._checkpoints.keep()] if self._checkpoints else []
+    def background(self) -> list[Coroutine[Any, Any, None]]:
+        return [checkpoints.keep() for checkpoints in self._checkpoints]
 
-    async def finish(self, folder: Folder, program: Program, code: int) -> None:
+    async def finish(self) -> None:
         stopped = self.is_stopping or self.exceeded
-        if self._checkpoints:
-            await self._checkpoints.upload()
+        for checkpoints in self._checkpoints:
+            await checkpoints.upload()
         await self._send_metrics()
-        if code and not stopped:
-            failure = folder.path / "output/failure"
+        if self.failed and not stopped:
+            failure = self.failed.folder.path / "output/failure"
             if failure.is_file():
                 raise JobFailed(f"AlgorithmError: {failure.read_text(errors='replace')}"[:1024])
-            raise JobFailed(training_failure(program.command, code, list(self.log.last)))
+            command, code = self.failed.program.command, self.failed.code or 0
+            raise JobFailed(training_failure(command, code, list(self.failed.log.last)))
         self.move("Uploading")
         prefix = f"{self.document['OutputDataConfig']['S3OutputPath'].rstrip('/')}/{self.name}/output"
-        await self._upload(folder.path / "model", f"{prefix}/model.tar.gz")
-        if any((folder.path / "output/data").iterdir()):
-            await self._upload(folder.path / "output/data", f"{prefix}/output.tar.gz")
+        await self._upload("model", f"{prefix}/model.tar.gz")
+        if any(any((one.folder.path / "output/data").iterdir()) for one in self.hosts):
+            await self._upload("output/data", f"{prefix}/output.tar.gz")
         self.document["ModelArtifacts"] = {"S3ModelArtifacts": f"{prefix}/model.tar.gz"}
         self.end("Stopped" if stopped else "Completed")
 
     def end(self, status: str, reason: str = "") -> None:
         now = datetime.now(UTC)
         seconds = int((now - self.document.get("TrainingStartTime", now)).total_seconds())
-        latest = {name: (value, at) for name, value, at in self.log.metrics}
+        latest = {name: (value, at) for name, value, at in self._metrics()}
         members: Document = {
             "TrainingJobStatus": status,
             "TrainingEndTime": now,
@@ -128,8 +150,14 @@ class TrainingRun(JobRun):
             members["FailureReason"] = reason[:1024]
         self.move("MaxRuntimeExceeded" if self.exceeded and status == "Stopped" else status, **members)
 
-    async def _upload(self, folder: Path, uri: str) -> None:
-        await s3.write(self.aws, uri, await asyncio.to_thread(_packed, folder))
+    def _metrics(self) -> list[tuple[str, float, datetime]]:
+        """Of all hosts, in the order in which they came."""
+        return sorted((metric for one in self.hosts for metric in one.log.metrics), key=itemgetter(2))
+
+    async def _upload(self, relative: str, uri: str) -> None:
+        """The folder of all hosts as one archive."""
+        folders = [one.folder.path / relative for one in self.hosts]
+        await s3.write(self.aws, uri, await asyncio.to_thread(_packed, folders))
 
     async def _send_metrics(self) -> None:
         data = [
@@ -139,7 +167,7 @@ class TrainingRun(JobRun):
                 "Timestamp": at,
                 "Dimensions": [{"Name": "TrainingJobName", "Value": self.name}],
             }
-            for name, value, at in self.log.metrics
+            for name, value, at in self._metrics()
         ]
         for start in range(0, len(data), _METRICS_AT_ONCE):
             batch = data[start : start + _METRICS_AT_ONCE]
@@ -160,12 +188,20 @@ def moved(document: Document, secondary: str) -> Document:
     return {"SecondaryStatus": secondary, "SecondaryStatusTransitions": [*transitions, transition]}
 
 
-def _packed(folder: Path) -> bytes:
+def _packed(folders: Sequence[Path]) -> bytes:
+    """One archive; of files with the same name the one from the first folder."""
+    taken: set[str] = set()
+
+    def is_new(entry: tarfile.TarInfo) -> tarfile.TarInfo | None:
+        if entry.name in taken and not entry.isdir():
+            return None
+        taken.add(entry.name)
+        return entry
+
     buffer = io.BytesIO()
-    with (
-        tarfile.open(fileobj=buffer, mode="w:gz", compresslevel=1) as archive,
-        contextlib.suppress(FileNotFoundError),  # the script has taken the folder away: an empty archive
-    ):
-        for path in sorted(folder.iterdir()):
-            archive.add(path, arcname=path.name)
+    with tarfile.open(fileobj=buffer, mode="w:gz", compresslevel=1) as archive:
+        for folder in folders:
+            with contextlib.suppress(FileNotFoundError):  # the script has taken the folder away
+                for path in sorted(folder.iterdir()):
+                    archive.add(path, arcname=path.name, filter=is_new)
     return buffer.getvalue()
