@@ -58,14 +58,16 @@ def training_program(folder: Folder, job: Document, environment: Mapping[str, st
     """The files and variables of a training job's host, and its command; its channels and code are there
     already."""
     parameters: dict[str, str] = job.get("HyperParameters", {})
-    channels = {channel["ChannelName"]: _channel(channel) for channel in job.get("InputDataConfig", [])}
+    algorithm = job["AlgorithmSpecification"]
+    channels = {
+        channel["ChannelName"]: _channel(channel, algorithm) for channel in job.get("InputDataConfig", [])
+    }
     folder.write("input/config/hyperparameters.json", parameters)
     folder.write("input/config/inputdataconfig.json", channels)
     folder.write("input/config/resourceconfig.json", host.resource_config())
     for relative in ("model", "output/data", "input/data", "code"):
         (folder.path / relative).mkdir(parents=True, exist_ok=True)
 
-    algorithm = job["AlgorithmSpecification"]
     users = {name: _value(text) for name, text in parameters.items() if not name.startswith("sagemaker_")}
     arguments = [part for name in sorted(users) for part in (_flag(name), _text(users[name]))]
     if program := script(parameters):
@@ -166,6 +168,11 @@ def processing_program(folder: Folder, job: Document, environment: Mapping[str, 
     )
 
 
+def input_mode(channel: Document, algorithm: Document) -> str:
+    """How a channel comes: File, FastFile or Pipe."""
+    return str(channel.get("InputMode") or algorithm.get("TrainingInputMode", "File"))
+
+
 def script(parameters: Mapping[str, str]) -> str | None:
     """The script of a job in script mode."""
     program = parameters.get("sagemaker_program")
@@ -225,9 +232,9 @@ def _with_path(environment: dict[str, str], code: str) -> dict[str, str]:
     return {**environment, "PYTHONPATH": os.pathsep.join(paths)}
 
 
-def _channel(channel: Document) -> Document:
+def _channel(channel: Document, algorithm: Document) -> Document:
     return {
-        "TrainingInputMode": channel.get("InputMode", "File"),
+        "TrainingInputMode": input_mode(channel, algorithm),
         "S3DistributionType": channel["DataSource"]["S3DataSource"].get(
             "S3DataDistributionType", "FullyReplicated"
         ),

@@ -236,13 +236,13 @@ class JobRun(ABC):
         stop = asyncio.ensure_future(self._stopping.wait())
         limit = self.document.get("StoppingCondition", {}).get("MaxRuntimeInSeconds")
         try:
-            await asyncio.wait({over, stop}, timeout=limit, return_when=asyncio.FIRST_COMPLETED)
-            if not over.done():
-                self.exceeded = not self.is_stopping
+            first = {over, stop, *beside}  # those beside end only when they fail
+            done, _ = await asyncio.wait(first, timeout=limit, return_when=asyncio.FIRST_COMPLETED)
+            self.exceeded = not done
             if self._signal(running, signal.SIGTERM):
                 await asyncio.wait(running, timeout=self._grace)
             self._signal(running, signal.SIGKILL)
-            await asyncio.gather(*running)
+            await asyncio.gather(*running, *done.intersection(beside))
         finally:
             for task in (stop, over, *running, *beside):
                 task.cancel()

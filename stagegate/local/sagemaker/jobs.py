@@ -8,7 +8,13 @@ from typing import Any
 
 from stagegate.local import s3
 from stagegate.local.processes import MOUNT_AT, Processes
-from stagegate.local.sagemaker.container import holds, script, submit_directory
+from stagegate.local.sagemaker.channels import (
+    check_channels,
+    check_exists,
+    check_input,
+    check_local_path,
+)
+from stagegate.local.sagemaker.container import script, submit_directory
 from stagegate.local.sagemaker.job_run import Document, JobRun, Kind, announce
 from stagegate.local.sagemaker.processing import PROCESSING, ProcessingRun
 from stagegate.local.sagemaker.resources import (
@@ -105,7 +111,6 @@ class Jobs(Service):
             [("InstancePreferences", ResourceConfig.get("InstancePreferences"))],
             operation="CreateTrainingJob",
         )
-        _check_groups(ResourceConfig, InputDataConfig or [])
         for metric in algorithm.get("MetricDefinitions", []):
             _check_regex(metric["Regex"])
         if not script(hyperparameters) and "ContainerEntrypoint" not in algorithm:
@@ -121,19 +126,17 @@ class Jobs(Service):
                     "MaxRuntimeInSeconds"
                 )
         if CheckpointConfig:
-            _check_path(
+            check_local_path(
                 CheckpointConfig.get("LocalPath", f"{MOUNT_AT}/checkpoints"), "CheckpointConfig.LocalPath"
             )
-        for channel in InputDataConfig or []:
-            _check_channel(channel, algorithm)
-            await self._check_exists(channel["DataSource"]["S3DataSource"]["S3Uri"])
+        await check_channels(self.runtime.aws, InputDataConfig or [], algorithm, ResourceConfig)
         if script(hyperparameters):
             source = submit_directory(hyperparameters)
             if source is None:
                 raise invalid(
                     "The hyperparameter sagemaker_submit_directory is missing: an s3:// URI of a tar.gz"
                 )
-            await self._check_exists(source)
+            await check_exists(self.runtime.aws, source)
         now = datetime.now(UTC)
         document: Document = {
             "TrainingJobName": TrainingJobName,
@@ -186,12 +189,12 @@ class Jobs(Service):
                 "No image is pulled by the local runtime: give AppSpecification's ContainerEntrypoint"
             )
         for source in ProcessingInputs or []:
-            await self._check_input(source)
+            await check_input(self.runtime.aws, source)
         for output in (ProcessingOutputConfig or {}).get("Outputs", []):
             refuse(
                 [("FeatureStoreOutput", output.get("FeatureStoreOutput"))], operation="CreateProcessingJob"
             )
-            _check_path(output["S3Output"]["LocalPath"], "S3Output.LocalPath")
+            check_local_path(output["S3Output"]["LocalPath"], "S3Output.LocalPath")
             s3.split_uri(output["S3Output"]["S3Uri"])
         now = datetime.now(UTC)
         given = {
@@ -328,72 +331,9 @@ class Jobs(Service):
             run.request_stop()
         return {}
 
-    async def _check_input(self, source: Document) -> None:
-        refuse([("DatasetDefinition", source.get("DatasetDefinition"))], operation="CreateProcessingJob")
-        given = source["S3Input"]
-        for member, only in (
-            ("S3DataType", "S3Prefix"),
-            ("S3InputMode", "File"),
-            ("S3CompressionType", "None"),
-        ):
-            if given.get(member, only) != only:
-                raise invalid(f"S3Input.{member} {given[member]} is not supported by the local runtime")
-        _check_path(given["LocalPath"], "S3Input.LocalPath")
-        await self._check_exists(given["S3Uri"])
-
-    async def _check_exists(self, uri: str) -> None:
-        """SageMaker looks before it starts anything."""
-        try:
-            found = await s3.keys(self.runtime.aws, uri)
-        except AWSError as error:
-            if error.code != "NoSuchBucket":
-                raise
-            found = []
-        if not found:
-            raise invalid(
-                f'No S3 objects found under S3 URL "{uri}" given in input data source. Please ensure that '
-                "the bucket exists in the selected region, that objects exist under that S3 prefix, and that "
-                "the role has s3:ListBucket permissions."
-            )
-
-
-def _check_groups(resources: Document, channels: list[Document]) -> None:
-    groups = resources.get("InstanceGroups", [])
-    if groups and ("InstanceType" in resources or "InstanceCount" in resources):
-        raise invalid("InstanceGroups cannot be given together with InstanceType or InstanceCount")
-    known = {group["InstanceGroupName"] for group in groups}
-    if len(known) < len(groups):
-        raise invalid("The names of InstanceGroups must be unique")
-    for channel in channels:
-        wanted = channel["DataSource"].get("S3DataSource", {}).get("InstanceGroupNames", [])
-        if unknown := sorted(set(wanted) - known):
-            raise invalid(
-                f"Channel {channel['ChannelName']}: no instance group is named {', '.join(unknown)}"
-            )
-
-
-def _check_channel(channel: Document, algorithm: Document) -> None:
-    source = channel["DataSource"].get("S3DataSource")
-    mode = channel.get("InputMode", algorithm.get("TrainingInputMode", "File"))
-    if source is None or source["S3DataType"] != "S3Prefix" or mode not in ("File", "FastFile"):
-        raise invalid(
-            f"Channel {channel['ChannelName']}: only S3Prefix in File or FastFile mode is supported by the "
-            "local runtime"
-        )
-    refuse(
-        [(name, channel.get(name)) for name in ("ShuffleConfig",)]
-        + [(name, channel.get(name, "None") != "None") for name in ("CompressionType", "RecordWrapperType")],
-        operation="CreateTrainingJob",
-    )
-
 
 def _check_regex(pattern: str) -> None:
     try:
         re.compile(pattern)
     except re.error as error:
         raise invalid(f"Invalid regular expression '{pattern}' in MetricDefinitions: {error}") from error
-
-
-def _check_path(path: str, member: str) -> None:
-    if not holds(path):
-        raise invalid(f"{member} '{path}' should lie below {MOUNT_AT}/")

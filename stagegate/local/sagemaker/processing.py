@@ -4,7 +4,7 @@ from collections.abc import Coroutine
 from datetime import UTC, datetime
 from typing import Any
 
-from stagegate.local import s3
+from stagegate.local.sagemaker.channels import processing_inputs
 from stagegate.local.sagemaker.container import error_message, processing_program
 from stagegate.local.sagemaker.job_run import Document, JobFailed, JobRun, Kind, Mirror
 
@@ -30,13 +30,11 @@ class ProcessingRun(JobRun):
             for output in self.document.get("ProcessingOutputConfig", {}).get("Outputs", [])
             for one in self.hosts
         ]
-        for entry in self.document.get("ProcessingInputs", []):
-            source = entry["S3Input"]
-            objects = await s3.objects(self.aws, source["S3Uri"])
+        for source in processing_inputs(self.document):
+            records = await source.records(self.aws)
             for one in self.hosts:
-                target = one.folder.outside(source["LocalPath"])
-                target.mkdir(parents=True, exist_ok=True)
-                await s3.fetch(self.aws, one.host.share(objects, source), target)
+                target = one.folder.outside(source.source["LocalPath"])
+                await source.download(self.aws, records, one.host, target)
         for one in self.hosts:
             one.program = processing_program(one.folder, self.document, self.runtime.environment(), one.host)
 

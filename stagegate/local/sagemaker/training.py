@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import io
 import tarfile
-from collections.abc import Coroutine, Sequence
+from collections.abc import AsyncIterator, Coroutine, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from operator import itemgetter
@@ -14,12 +14,14 @@ from typing import Any
 from stagegate.local import s3
 from stagegate.local.archives import unpack
 from stagegate.local.processes import MOUNT_AT, Program
+from stagegate.local.sagemaker.channels import Channel, training_channels
 from stagegate.local.sagemaker.container import (
     script,
     submit_directory,
     training_failure,
     training_program,
 )
+from stagegate.local.sagemaker.hosts import Host
 from stagegate.local.sagemaker.job_run import (
     Document,
     HostRun,
@@ -29,6 +31,7 @@ from stagegate.local.sagemaker.job_run import (
     Mirror,
     install_requirements,
 )
+from stagegate.local.sagemaker.pipes import Pipe
 
 TRAINING = Kind(title="Training", resource="training-job", log_group="/aws/sagemaker/TrainingJobs")
 _METRICS_AT_ONCE = 500
@@ -67,14 +70,10 @@ class TrainingRun(JobRun):
         return given
 
     async def prepare(self) -> None:
+        self._pipes: list[Pipe] = []
         self.move("Downloading", TrainingStartTime=self.document.get("TrainingStartTime", datetime.now(UTC)))
-        for channel in self.document.get("InputDataConfig", []):
-            source = channel["DataSource"]["S3DataSource"]
-            objects = await s3.objects(self.aws, source["S3Uri"])
-            for one in self.hosts:
-                target = one.folder.path / "input/data" / channel["ChannelName"]
-                target.mkdir(parents=True, exist_ok=True)
-                await s3.fetch(self.aws, one.host.share(objects, source), target)
+        for channel in training_channels(self.document):
+            await self._provide(channel)
         if (config := self.document.get("CheckpointConfig")) is not None:
             at = str(self._checkpoint_path())
             self._checkpoints = tuple(
@@ -90,6 +89,20 @@ class TrainingRun(JobRun):
         else:
             for one in self.hosts:
                 one.program = self._program(one, None)
+
+    async def _provide(self, channel: Channel) -> None:
+        """A channel to every host: as files, or as pipes that are filled while the script reads them."""
+        records = await channel.records(self.aws)
+        for one in self.hosts:
+            path = one.folder.path / "input/data" / channel.name
+            if channel.mode != "Pipe":
+                await channel.download(self.aws, records, one.host, path)
+                continue
+
+            def epoch(number: int, host: Host = one.host) -> AsyncIterator[bytes]:
+                return channel.stream(self.aws, channel.epoch(records, host, number))
+
+            self._pipes.append(Pipe(path, epoch))
 
     def _program(self, one: HostRun, installed: Path | None) -> Program:
         """`installed` may replace what we have imported: then a fresh interpreter runs the script."""
@@ -112,7 +125,10 @@ class TrainingRun(JobRun):
         self.move("Training")
 
     def background(self) -> list[Coroutine[Any, Any, None]]:
-        return [checkpoints.keep() for checkpoints in self._checkpoints]
+        return [
+            *(checkpoints.keep() for checkpoints in self._checkpoints),
+            *(pipe.feed() for pipe in self._pipes),
+        ]
 
     async def finish(self) -> None:
         stopped = self.is_stopping or self.exceeded

@@ -50,18 +50,18 @@ class Runtime:
             },
         )
 
-    async def until(self, name, *statuses):
+    async def until(self, name, *statuses, kind="Training"):
         """Woken by the announcements, as everybody who waits for a job."""
         async with asyncio.timeout(PATIENCE):
             while True:
                 self._changed.clear()
-                job = await self.aws("sagemaker", "DescribeTrainingJob", {"TrainingJobName": name})
-                if job["TrainingJobStatus"] in statuses:
+                job = await self.aws("sagemaker", f"Describe{kind}Job", {f"{kind}JobName": name})
+                if job[f"{kind}JobStatus"] in statuses:
                     return job
                 await self._changed.wait()
 
-    async def ended(self, name):
-        return await self.until(name, "Completed", "Failed", "Stopped")
+    async def ended(self, name, *, kind="Training"):
+        return await self.until(name, "Completed", "Failed", "Stopped", kind=kind)
 
     async def log(self, name):
         group = {"logGroupName": "/aws/sagemaker/TrainingJobs", "logStreamNamePrefix": f"{name}/"}
