@@ -226,7 +226,7 @@ class BuildRun:
                 await running
                 self._leave(status, message="Build timed out" if status == "TIMED_OUT" else "")
                 return status
-            if code := await running:  # a command ended the shell: `exit 1`
+            if code := (await running).code:  # a command ended the shell: `exit 1`
                 self._leave(
                     "FAILED",
                     code="COMMAND_EXECUTION_ERROR",

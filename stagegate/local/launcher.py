@@ -101,6 +101,7 @@ def _serve(channel: socket.socket) -> "dict[str, Any] | None":
                         return {**spec, "output": descriptors[0]}
                     os.close(descriptors[0])
                     jobs[pid] = request["job"]
+                    channel.send(json.dumps({"job": request["job"], "pid": pid}).encode())
                 else:
                     os.read(awake, 4096)
             _report_ended(channel, jobs)
@@ -108,11 +109,17 @@ def _serve(channel: socket.socket) -> "dict[str, Any] | None":
 
 def _report_ended(channel: socket.socket, jobs: dict[int, str]) -> None:
     while jobs:
-        pid, status = os.waitpid(-1, os.WNOHANG)
+        pid, status, used = os.wait4(-1, os.WNOHANG)
         if not pid:
             return
         if job := jobs.pop(pid, None):
-            channel.send(json.dumps({"job": job, "exit": _exit_code(status)}).encode())
+            ended = {
+                "job": job,
+                "exit": _exit_code(status),
+                "processor_seconds": used.ru_utime + used.ru_stime,
+                "peak_memory": used.ru_maxrss * 1024,
+            }
+            channel.send(json.dumps(ended).encode())
 
 
 def _run(job: dict[str, Any]) -> None:

@@ -35,6 +35,17 @@ class Program:
     forked: bool = True
 
 
+@dataclass(frozen=True, kw_only=True)
+class Ended:
+    """How a job ended, and what it took: of all its processes that were waited for, and of the largest."""
+
+    code: int
+    """As a container has it: 128 and the signal's number for a process that was killed."""
+    processor_seconds: float
+    peak_memory: int
+    """Bytes."""
+
+
 class LauncherLost(Exception):
     """The launcher ended, and the job with it."""
 
@@ -47,7 +58,8 @@ class Processes:
         self._process: asyncio.subprocess.Process | None = None
         self._channel: socket.socket | None = None
         self._ready: asyncio.Future[bool] | None = None
-        self._ends: dict[str, asyncio.Future[int]] = {}
+        self._ends: dict[str, asyncio.Future[Ended]] = {}
+        self._pids: dict[str, int] = {}
 
     async def isolates(self) -> bool:
         """Whether jobs get namespaces of their own, and so see their folder at /opt/ml."""
@@ -56,8 +68,8 @@ class Processes:
         assert self._ready is not None
         return await asyncio.shield(self._ready)
 
-    async def run(self, job: str, program: Program, log: LogStream) -> int:
-        """Run to the end, the output line by line into `log`; gives the exit code, as a container has it.
+    async def run(self, job: str, program: Program, log: LogStream) -> Ended:
+        """Run to the end, the output line by line into `log`.
 
         Raises `LauncherLost`. Where the task is cancelled, the job is killed.
         """
@@ -78,7 +90,7 @@ class Processes:
                 }
             )
         )
-        ended: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        ended: asyncio.Future[Ended] = asyncio.get_running_loop().create_future()
         self._ends[job] = ended
         reader, theirs = await _pipe()
         try:
@@ -94,6 +106,11 @@ class Processes:
             raise
         finally:
             self._ends.pop(job, None)
+            self._pids.pop(job, None)
+
+    def pid(self, job: str) -> int | None:
+        """The process that has all others of a job below it, while it runs."""
+        return self._pids.get(job)
 
     def signal(self, job: str, number: int) -> None:
         """Send the job's first process a signal, as the container's."""
@@ -147,8 +164,12 @@ class Processes:
         if "ready" in message:
             if self._ready is not None and not self._ready.done():
                 self._ready.set_result(message["isolates"])
+        elif "pid" in message:
+            if message["job"] in self._ends:
+                self._pids[message["job"]] = message["pid"]
         elif (ended := self._ends.get(message["job"])) and not ended.done():
-            ended.set_result(message["exit"])
+            seconds, memory = message["processor_seconds"], message["peak_memory"]
+            ended.set_result(Ended(code=message["exit"], processor_seconds=seconds, peak_memory=memory))
 
     def _lost(self) -> None:
         if self._channel is not None:

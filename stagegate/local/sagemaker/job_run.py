@@ -5,13 +5,11 @@ What differs between training and processing is in `training.py` and `processing
 
 import asyncio
 import contextlib
-import hashlib
 import logging
 import re
-import shlex
 import shutil
 import signal
-import sys
+import time
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Coroutine, Mapping
@@ -20,17 +18,20 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from stagegate.local import s3
 from stagegate.local.log_stream import LogStream
 from stagegate.local.processes import LauncherLost, Processes, Program
-from stagegate.local.sagemaker.container import Folder, job_failure, missing_requirements
+from stagegate.local.sagemaker.container import Folder
 from stagegate.local.sagemaker.hosts import Host, hosts_of
+from stagegate.local.sagemaker.usage import Usage, out_of_memory_kills
 from stagegate.local.service import Announcement, Aws, AWSError, Runtime
 
 _LOGGER = logging.getLogger(__name__)
 _KEPT_LINES = 100
-_MIRROR_SECONDS = 5.0
-_PIP = (sys.executable, "-m", "pip")
+_FIRST_SAMPLE_SECONDS, _SAMPLE_SECONDS = 0.5, 2.0
+_METRICS_SECONDS = 10.0  # between two PutMetricData; SageMaker's own metrics come once a minute
+_METRICS_AT_ONCE = 500
+_VOLUME = 30  # GB, where a job does not say
+_KILLED = 128 + signal.SIGKILL
 INTERNAL = "InternalServerError: We encountered an internal error. Please try again."
 
 Document = dict[str, Any]
@@ -76,6 +77,7 @@ class JobLog(LogStream):
         super().__init__(aws, group=group, stream=stream)
         self.last: deque[str] = deque(maxlen=_KEPT_LINES)
         self.metrics: list[tuple[str, float, datetime]] = []
+        self._taken = 0
         self._definitions = [
             (definition["Name"], re.compile(definition["Regex"])) for definition in definitions
         ]
@@ -88,6 +90,11 @@ class JobLog(LogStream):
                 with contextlib.suppress(ValueError, IndexError):
                     self.metrics.append((name, float(match.group(1)), datetime.now(UTC)))
 
+    def take_metrics(self) -> list[tuple[str, float, datetime]]:
+        """Those that came since the last call."""
+        new, self._taken = self.metrics[self._taken :], len(self.metrics)
+        return new
+
 
 class HostRun:
     """One of the job's hosts: its folder, its log, what it runs, and how that ended."""
@@ -96,8 +103,9 @@ class HostRun:
     program: Program
     code: int | None = None
 
-    def __init__(self, host: Host, *, home: Path, process: str, log: JobLog) -> None:
+    def __init__(self, host: Host, *, home: Path, process: str, log: JobLog, usage: Usage) -> None:
         self.host, self.home, self.process, self.log = host, home, process, log
+        self.usage = usage
 
     async def empty(self, *, isolated: bool, keep: tuple[str, ...]) -> None:
         self.folder = Folder(self.home / "ml", isolated=isolated)
@@ -128,6 +136,8 @@ class JobRun(ABC):
         self.hosts = [self._host(host) for host in hosts_of(self.resources())]
         self.failed: HostRun | None = None
         """The host whose program failed, the first of them if there are several."""
+        self.is_out_of_memory = False
+        """Whether it failed because the kernel ended it to have memory."""
 
     def _host(self, host: Host) -> HostRun:
         log = JobLog(
@@ -137,7 +147,9 @@ class JobRun(ABC):
             definitions=self.document.get("AlgorithmSpecification", {}).get("MetricDefinitions", []),
         )
         home = self.home if host.rank == 0 else self.home / host.name
-        return HostRun(host, home=home, process=f"{self.kind.resource}/{self.name}/{host.name}", log=log)
+        usage = Usage(f"{self.name}/{host.name}", volume=self.resources().get("VolumeSizeInGB", _VOLUME))
+        process = f"{self.kind.resource}/{self.name}/{host.name}"
+        return HostRun(host, home=home, process=process, log=log, usage=usage)
 
     @property
     def is_stopping(self) -> bool:
@@ -231,7 +243,8 @@ class JobRun(ABC):
     async def _execute(self) -> None:
         """Run every host's program. All are ended when one of them fails, or the job has to end."""
         running = {asyncio.create_task(self._run_on(one)): one for one in self.hosts}
-        beside = [asyncio.ensure_future(work) for work in self.background()]
+        beside = [asyncio.ensure_future(work) for work in (*self.background(), self._watch())]
+        kills = out_of_memory_kills()
         over = asyncio.ensure_future(self._over(running))
         stop = asyncio.ensure_future(self._stopping.wait())
         limit = self.document.get("StoppingCondition", {}).get("MaxRuntimeInSeconds")
@@ -239,7 +252,7 @@ class JobRun(ABC):
             first = {over, stop, *beside}  # those beside end only when they fail
             done, _ = await asyncio.wait(first, timeout=limit, return_when=asyncio.FIRST_COMPLETED)
             self.exceeded = not done
-            if self._signal(running, signal.SIGTERM):
+            if not done.intersection(beside) and self._signal(running, signal.SIGTERM):
                 await asyncio.wait(running, timeout=self._grace)
             self._signal(running, signal.SIGKILL)
             await asyncio.gather(*running, *done.intersection(beside))
@@ -247,10 +260,44 @@ class JobRun(ABC):
             for task in (stop, over, *running, *beside):
                 task.cancel()
             await asyncio.gather(over, *running, *beside, return_exceptions=True)
+        if self.failed and self.failed.code == _KILLED:
+            self.is_out_of_memory = out_of_memory_kills() > kills
+        await self._send_metrics()
 
     async def _run_on(self, one: HostRun) -> int:
-        one.code = await self.processes.run(one.process, one.program, one.log)
+        one.usage.begin()
+        ended = await self.processes.run(one.process, one.program, one.log)
+        one.usage.end(ended)
+        one.code = ended.code
         return one.code
+
+    async def _watch(self) -> None:
+        """Look at what the programs take, and send metrics. Raises JobFailed when a volume is full."""
+        await asyncio.sleep(_FIRST_SAMPLE_SECONDS)
+        sent = time.monotonic()
+        while True:
+            for one in self.hosts:
+                if (pid := self.processes.pid(one.process)) is not None:
+                    await asyncio.to_thread(one.usage.sample, pid, one.folder.path)
+                if one.usage.is_full:
+                    raise JobFailed(
+                        "ClientError: No space left on device: the files of the job take "
+                        f"{one.usage.disk / 2**30:.1f} GB, more than its VolumeSizeInGB."
+                    )
+            if time.monotonic() - sent > _METRICS_SECONDS:
+                sent = time.monotonic()
+                await self._send_metrics()
+            await asyncio.sleep(_SAMPLE_SECONDS)
+
+    async def _send_metrics(self) -> None:
+        """What the logs and the samples have had since the last time, to CloudWatch."""
+        data = [
+            *(datum for one in self.hosts for datum in one.usage.take()),
+            *(_datum(self.name, *metric) for one in self.hosts for metric in one.log.take_metrics()),
+        ]
+        for start in range(0, len(data), _METRICS_AT_ONCE):
+            batch = {"Namespace": self.kind.log_group, "MetricData": data[start : start + _METRICS_AT_ONCE]}
+            await self.aws("cloudwatch", "PutMetricData", batch)
 
     async def _over(self, running: Mapping[asyncio.Task[int], HostRun]) -> None:
         """Return when every program has ended, or one has failed."""
@@ -265,6 +312,12 @@ class JobRun(ABC):
         for one in alive:
             self.processes.signal(one.process, number)
         return bool(alive)
+
+
+def _datum(job: str, name: str, value: float, at: datetime) -> Document:
+    """A metric that a MetricDefinition found in a training job's log."""
+    dimensions = [{"Name": "TrainingJobName", "Value": job}]
+    return {"MetricName": name, "Value": value, "Timestamp": at, "Dimensions": dimensions}
 
 
 def announce(runtime: Runtime, kind: Kind, document: Document) -> None:
@@ -288,82 +341,6 @@ def _announced(value: Any) -> Any:
     if isinstance(value, list):
         return [_announced(entry) for entry in value]
     return value
-
-
-class Mirror:
-    """Keeps a prefix in S3 in step with a folder: what is new or has changed is uploaded."""
-
-    def __init__(self, aws: Aws, folder: Path, uri: str) -> None:
-        self._aws, self._folder, self._uri = aws, folder, uri.rstrip("/")
-        self._seen: dict[Path, tuple[int, int]] = {}
-
-    async def download(self) -> None:
-        """What S3 has; but what is in the folder already, left by an interrupted job, is newer."""
-        self._folder.mkdir(parents=True, exist_ok=True)
-        await self.upload()
-        await s3.download(self._aws, f"{self._uri}/", self._folder)
-        self._seen = dict(self._state())
-
-    async def upload(self) -> None:
-        if not self._folder.is_dir():
-            return
-        for path, state in self._state():
-            if self._seen.get(path) != state:
-                with contextlib.suppress(FileNotFoundError):  # the job has taken it away meanwhile
-                    content = await asyncio.to_thread(path.read_bytes)
-                    await s3.write(self._aws, f"{self._uri}/{path.relative_to(self._folder)}", content)
-                    self._seen[path] = state
-
-    async def keep(self) -> None:
-        while True:
-            await asyncio.sleep(_MIRROR_SECONDS)
-            await self.upload()
-
-    def _state(self) -> list[tuple[Path, tuple[int, int]]]:
-        found = []
-        for path in sorted(self._folder.rglob("*")):
-            with contextlib.suppress(FileNotFoundError):
-                if path.is_file() and path.suffix != ".partial":
-                    status = path.stat()
-                    found.append((path, (status.st_mtime_ns, status.st_size)))
-        return found
-
-
-async def install_requirements(file: Path, cache: Path, log: JobLog) -> Path | None:
-    """What requirements.txt asks for and our environment lacks, in a folder of its own on top of it.
-
-    Gives that folder, or None where nothing is missing. Raises JobFailed.
-    """
-    missing = missing_requirements(file)
-    if not missing:
-        return None
-    target = cache / hashlib.sha256("\n".join(sorted(missing)).encode()).hexdigest()[:16]
-    if await asyncio.to_thread(target.is_dir):
-        return target
-    partial = target.with_suffix(".partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    uv = shutil.which("uv", path=str(Path(sys.executable).parent))
-    installer = [uv, "pip", "install", "--python", sys.executable] if uv else [*_PIP, "install"]
-    options = [part for line in missing for part in (shlex.split(line) if line[0] == "-" else [line])]
-    process = await asyncio.create_subprocess_exec(
-        *(*installer, "--target", str(partial), *options),
-        cwd=file.parent,
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT,
-    )
-    assert process.stdout is not None
-    try:
-        await log.copy(process.stdout)
-        status = await process.wait()
-    except BaseException:
-        process.kill()
-        raise
-    if status:
-        failure = job_failure(["pip", "install", "-r", file.name], status, list(log.last))
-        raise JobFailed(f"AlgorithmError: InstallRequirementsError:\n{failure}"[:1024])
-    partial.rename(target)
-    return target
 
 
 def _emptied(folder: Path, *, keep: tuple[str, ...]) -> None:

@@ -6,10 +6,14 @@ from typing import Any
 
 from stagegate.local.sagemaker.channels import processing_inputs
 from stagegate.local.sagemaker.container import error_message, processing_program
-from stagegate.local.sagemaker.job_run import Document, JobFailed, JobRun, Kind, Mirror
+from stagegate.local.sagemaker.job_run import Document, JobFailed, JobRun, Kind
+from stagegate.local.sagemaker.mirror import Mirror
 
 PROCESSING = Kind(title="Processing", resource="processing-job", log_group="/aws/sagemaker/ProcessingJobs")
 _MESSAGE = 1024
+_OUT_OF_MEMORY = (
+    "Please use an instance type with more memory, or reduce the size of job data processed on an instance."
+)
 
 
 class ProcessingRun(JobRun):
@@ -56,6 +60,8 @@ class ProcessingRun(JobRun):
         for mode, mirror in self._outputs:
             if mode == "Continuous" or not code:
                 await mirror.upload()
+        if self.failed and self.is_out_of_memory and not stopped:
+            raise JobFailed(f"ClientError: {_OUT_OF_MEMORY}, exit code: {self.failed.code}")
         if self.failed and not stopped:
             said = self.document["ExitMessage"][:900]
             raise JobFailed(f"AlgorithmError: {said}, exit code: {self.failed.code}")

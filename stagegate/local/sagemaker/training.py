@@ -28,13 +28,16 @@ from stagegate.local.sagemaker.job_run import (
     JobFailed,
     JobRun,
     Kind,
-    Mirror,
-    install_requirements,
 )
+from stagegate.local.sagemaker.mirror import Mirror
 from stagegate.local.sagemaker.pipes import Pipe
+from stagegate.local.sagemaker.requirements import install_requirements
 
 TRAINING = Kind(title="Training", resource="training-job", log_group="/aws/sagemaker/TrainingJobs")
-_METRICS_AT_ONCE = 500
+_OUT_OF_MEMORY = (
+    "Please use an instance type with more memory, or reduce the size of training data processed on an "
+    "instance."
+)
 _SAID = {  # what SageMaker says of each secondary status
     "Starting": "Launching requested ML instances",
     "Pending": "Waiting for capacity",
@@ -95,6 +98,8 @@ class TrainingRun(JobRun):
         records = await channel.records(self.aws)
         for one in self.hosts:
             path = one.folder.path / "input/data" / channel.name
+            if channel.mode == "FastFile":
+                one.usage.apart += (path,)
             if channel.mode != "Pipe":
                 await channel.download(self.aws, records, one.host, path)
                 continue
@@ -134,11 +139,12 @@ class TrainingRun(JobRun):
         stopped = self.is_stopping or self.exceeded
         for checkpoints in self._checkpoints:
             await checkpoints.upload()
-        await self._send_metrics()
         if self.failed and not stopped:
             failure = self.failed.folder.path / "output/failure"
             if failure.is_file():
                 raise JobFailed(f"AlgorithmError: {failure.read_text(errors='replace')}"[:1024])
+            if self.is_out_of_memory:
+                raise JobFailed(f"AlgorithmError: {_OUT_OF_MEMORY}, exit code: {self.failed.code}")
             command, code = self.failed.program.command, self.failed.code or 0
             raise JobFailed(training_failure(command, code, list(self.failed.log.last)))
         self.move("Uploading")
@@ -174,22 +180,6 @@ class TrainingRun(JobRun):
         """The folder of all hosts as one archive."""
         folders = [one.folder.path / relative for one in self.hosts]
         await s3.write(self.aws, uri, await asyncio.to_thread(_packed, folders))
-
-    async def _send_metrics(self) -> None:
-        data = [
-            {
-                "MetricName": name,
-                "Value": value,
-                "Timestamp": at,
-                "Dimensions": [{"Name": "TrainingJobName", "Value": self.name}],
-            }
-            for name, value, at in self._metrics()
-        ]
-        for start in range(0, len(data), _METRICS_AT_ONCE):
-            batch = data[start : start + _METRICS_AT_ONCE]
-            await self.aws(
-                "cloudwatch", "PutMetricData", {"Namespace": TRAINING.log_group, "MetricData": batch}
-            )
 
 
 def moved(document: Document, secondary: str) -> Document:

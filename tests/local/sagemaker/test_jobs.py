@@ -238,7 +238,9 @@ def test_a_script_sees_the_container_and_its_model_is_uploaded(sagemaker):
     points = sagemaker.runtime.client("cloudwatch").list_metrics(Namespace="/aws/sagemaker/TrainingJobs")[
         "Metrics"
     ]
-    assert {point["MetricName"] for point in points} == {"loss"}
+    dimensions = {point["MetricName"]: point["Dimensions"] for point in points}
+    assert dimensions["loss"] == [{"Name": "TrainingJobName", "Value": "sees"}]
+    assert {"CPUUtilization", "MemoryUtilization"} < dimensions.keys()
 
 
 @pytest.mark.parametrize(
