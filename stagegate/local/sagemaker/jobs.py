@@ -165,6 +165,19 @@ class Jobs(Service):
     def stop_training_job(self, *, TrainingJobName: str) -> Document:
         return self._stop_job(TRAINING, TrainingJobName)
 
+    def interrupt(self, name: str, *, seconds: float) -> None:
+        """Take a managed spot training job's instances away, as AWS may at any time: no operation of AWS."""
+        document = self._described(TRAINING, name)
+        run = self._under_way.get((TRAINING.resource, name))
+        if not document["EnableManagedSpotTraining"]:
+            raise invalid(f"The training job {name} does not use managed spot training.")
+        if run is None or document["SecondaryStatus"] != "Training":
+            raise invalid(
+                f"The training job {name} has no instances that could be taken away: its secondary status is "
+                f"{document['SecondaryStatus']}, not Training."
+            )
+        run.capacity.take(seconds=seconds)
+
     def list_training_jobs(self, **filters: Any) -> Document:
         return self._list(TRAINING, _TRAINING_SUMMARY, **filters)
 

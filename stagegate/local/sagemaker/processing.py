@@ -6,7 +6,8 @@ from typing import Any
 
 from stagegate.local.sagemaker.channels import processing_inputs
 from stagegate.local.sagemaker.container import error_message, processing_program
-from stagegate.local.sagemaker.job_run import Document, JobFailed, JobRun, Kind, Mirror
+from stagegate.local.sagemaker.job_run import Document, JobFailed, JobRun, Kind
+from stagegate.local.sagemaker.mirror import Mirror
 
 PROCESSING = Kind(title="Processing", resource="processing-job", log_group="/aws/sagemaker/ProcessingJobs")
 _MESSAGE = 1024

@@ -28,16 +28,18 @@ from stagegate.local.sagemaker.job_run import (
     JobFailed,
     JobRun,
     Kind,
-    Mirror,
     install_requirements,
 )
+from stagegate.local.sagemaker.mirror import Mirror
 from stagegate.local.sagemaker.pipes import Pipe
+from stagegate.local.sagemaker.spot import billable_seconds
 
 TRAINING = Kind(title="Training", resource="training-job", log_group="/aws/sagemaker/TrainingJobs")
 _METRICS_AT_ONCE = 500
 _SAID = {  # what SageMaker says of each secondary status
     "Starting": "Launching requested ML instances",
     "Pending": "Waiting for capacity",
+    "Interrupted": "The job stopped because the managed spot training instances were interrupted",
     "Downloading": "Downloading input data",
     "Training": "Training image download completed. Training in progress.",
     "Uploading": "Uploading generated training model",
@@ -46,16 +48,25 @@ _SAID = {  # what SageMaker says of each secondary status
     "Stopping": "Stopping the training job",
     "Stopped": "Training job stopped",
     "MaxRuntimeExceeded": "Training job runtime exceeded MaxRuntimeInSeconds provided",
+    "MaxWaitTimeExceeded": "Training job wait time exceeded MaxWaitTimeInSeconds provided",
+}
+_EXCEEDED = {
+    "MaxRuntimeInSeconds": "MaxRuntimeExceeded",
+    "MaxWaitTimeInSeconds": "MaxWaitTimeExceeded",
 }
 
 
 class TrainingRun(JobRun):
     kind = TRAINING
     _checkpoints: tuple[Mirror, ...] = ()
+    _earlier_metrics: Sequence[tuple[str, float, datetime]] = ()
 
     def kept(self) -> tuple[str, ...]:
-        if "Training" not in {entry["Status"] for entry in self.document["SecondaryStatusTransitions"]}:
-            return ()  # interrupted while it got its files: they may be cut off
+        statuses = [entry["Status"] for entry in self.document["SecondaryStatusTransitions"]]
+        if "Interrupted" in statuses:  # other instances have what S3 has
+            statuses = statuses[len(statuses) - statuses[::-1].index("Interrupted") :]
+        if "Training" not in statuses:
+            return ()  # the server ended while the job got its files: they may be cut off
         return self._checkpoint_path().relative_to(MOUNT_AT).parts[:1]
 
     def _checkpoint_path(self) -> Path:
@@ -149,6 +160,19 @@ class TrainingRun(JobRun):
         self.document["ModelArtifacts"] = {"S3ModelArtifacts": f"{prefix}/model.tar.gz"}
         self.end("Stopped" if stopped else "Completed")
 
+    async def interrupted(self) -> None:
+        for checkpoints in self._checkpoints:
+            await checkpoints.upload()
+        self._earlier_metrics = self._metrics()
+        self.move("Interrupted")
+
+    def began_again(self) -> None:
+        self.move("Starting")
+
+    def exceed(self, limit: str) -> None:
+        super().exceed(limit)
+        self.move("Stopping", TrainingJobStatus="Stopping")
+
     def end(self, status: str, reason: str = "") -> None:
         now = datetime.now(UTC)
         seconds = int((now - self.document.get("TrainingStartTime", now)).total_seconds())
@@ -157,18 +181,19 @@ class TrainingRun(JobRun):
             "TrainingJobStatus": status,
             "TrainingEndTime": now,
             "TrainingTimeInSeconds": seconds,
-            "BillableTimeInSeconds": seconds,
+            "BillableTimeInSeconds": min(seconds, billable_seconds(self.document, now=now)),
             "FinalMetricDataList": [
                 {"MetricName": name, "Value": value, "Timestamp": at} for name, (value, at) in latest.items()
             ],
         }
         if reason:
             members["FailureReason"] = reason[:1024]
-        self.move("MaxRuntimeExceeded" if self.exceeded and status == "Stopped" else status, **members)
+        self.move(_EXCEEDED[self.exceeded] if self.exceeded and status == "Stopped" else status, **members)
 
     def _metrics(self) -> list[tuple[str, float, datetime]]:
         """Of all hosts, in the order in which they came."""
-        return sorted((metric for one in self.hosts for metric in one.log.metrics), key=itemgetter(2))
+        found = [metric for one in self.hosts for metric in one.log.metrics]
+        return sorted([*self._earlier_metrics, *found], key=itemgetter(2))
 
     async def _upload(self, relative: str, uri: str) -> None:
         """The folder of all hosts as one archive."""
@@ -199,7 +224,7 @@ def moved(document: Document, secondary: str) -> Document:
     if transitions:
         transitions[-1] = {"EndTime": now, **transitions[-1]}
     transition = {"Status": secondary, "StartTime": now, "StatusMessage": _SAID[secondary]}
-    if secondary in ("Completed", "Failed", "Stopped", "MaxRuntimeExceeded"):
+    if secondary in ("Completed", "Failed", "Stopped", *_EXCEEDED.values()):
         transition["EndTime"] = now
     return {"SecondaryStatus": secondary, "SecondaryStatusTransitions": [*transitions, transition]}
 
