@@ -113,7 +113,7 @@ class Jobs(Service):
         )
         for metric in algorithm.get("MetricDefinitions", []):
             _check_regex(metric["Regex"])
-        if not script(hyperparameters) and "ContainerEntrypoint" not in algorithm:
+        if not script(hyperparameters, algorithm) and "ContainerEntrypoint" not in algorithm:
             raise invalid(
                 "No image is pulled by the local runtime: give the script by the hyperparameters "
                 "sagemaker_program and sagemaker_submit_directory, or a ContainerEntrypoint"
@@ -130,7 +130,7 @@ class Jobs(Service):
                 CheckpointConfig.get("LocalPath", f"{MOUNT_AT}/checkpoints"), "CheckpointConfig.LocalPath"
             )
         await check_channels(self.runtime.aws, InputDataConfig or [], algorithm, ResourceConfig)
-        if script(hyperparameters):
+        if script(hyperparameters, algorithm):
             source = submit_directory(hyperparameters)
             if source is None:
                 raise invalid(

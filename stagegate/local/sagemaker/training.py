@@ -36,6 +36,7 @@ from stagegate.local.sagemaker.spot import billable_seconds
 
 TRAINING = Kind(title="Training", resource="training-job", log_group="/aws/sagemaker/TrainingJobs")
 _METRICS_AT_ONCE = 500
+_FAILURE = 980  # characters: with what is said around it, at most 1,024
 _SAID = {  # what SageMaker says of each secondary status
     "Starting": "Launching requested ML instances",
     "Pending": "Waiting for capacity",
@@ -92,7 +93,7 @@ class TrainingRun(JobRun):
             )
             for checkpoints in self._checkpoints:
                 await checkpoints.download()
-        if script(self.document.get("HyperParameters", {})):
+        if script(self.document.get("HyperParameters", {}), self.document["AlgorithmSpecification"]):
             uri = submit_directory(self.document["HyperParameters"]) or ""
             source_code = await s3.read(self.aws, uri)
             for one in self.hosts:
@@ -148,9 +149,10 @@ class TrainingRun(JobRun):
         await self._send_metrics()
         if self.failed and not stopped:
             failure = self.failed.folder.path / "output/failure"
-            if failure.is_file():
-                raise JobFailed(f"AlgorithmError: {failure.read_text(errors='replace')}"[:1024])
             command, code = self.failed.program.command, self.failed.code or 0
+            if failure.is_file():
+                said = failure.read_text(errors="replace")[:_FAILURE]
+                raise JobFailed(f"AlgorithmError: {said}, exit code: {code}")
             raise JobFailed(training_failure(command, code, list(self.failed.log.last)))
         self.move("Uploading")
         prefix = f"{self.document['OutputDataConfig']['S3OutputPath'].rstrip('/')}/{self.name}/output"
