@@ -88,12 +88,18 @@ class Age(click.ParamType[timedelta]):
     def convert(self, value: Any, parameter: click.Parameter | None, context: click.Context | None) -> Any:
         if isinstance(value, timedelta):
             return value
-        if (match := re.fullmatch(r"([0-9]{1,5})([mhdw])", value)) is None:
+        if (match := re.fullmatch(r"([0-9]{1,5})([smhdw])", value)) is None:
             self.fail(f"'{value}' is no length of time such as 90m, 12h, 30d or 4w", parameter, context)
         return int(match[1]) * _UNITS[match[2]]
 
 
-_UNITS = {"m": timedelta(minutes=1), "h": timedelta(hours=1), "d": timedelta(days=1), "w": timedelta(weeks=1)}
+_UNITS = {
+    "s": timedelta(seconds=1),
+    "m": timedelta(minutes=1),
+    "h": timedelta(hours=1),
+    "d": timedelta(days=1),
+    "w": timedelta(weeks=1),
+}
 
 
 @main.group(invoke_without_command=True)
@@ -154,6 +160,32 @@ def prune(data: Path, older_than: timedelta, dry_run: bool) -> None:
     )
     if not dry_run:
         console.print(f"The database is {megabytes(pruned.database_bytes)} smaller.")
+
+
+@local.command()
+@click.argument("job")
+@click.option(
+    "--for",
+    "length",
+    type=Age(),
+    default=timedelta(),
+    metavar="TIME",
+    help="There is no capacity for so long: 30s, 5m.  [default: there is at once]",
+)
+@click.pass_context
+def interrupt(context: click.Context, /, job: str, length: timedelta) -> None:
+    """Interrupt a managed spot training job, as AWS may at any time, and so rehearse how it goes on.
+
+    The job gets SIGTERM, and SIGKILL two minutes later; its checkpoints are in S3, and it starts again from
+    them when there is capacity.
+
+    \b
+    Example:
+      stagegate local interrupt train-42 --for 1m
+    """
+    config: Config = context.find_root().obj
+    local_server.interrupt_training_job(config.endpoint_url, job, seconds=length.total_seconds())
+    console.print(f"Interrupted: {job}")
 
 
 def megabytes(size: int) -> str:

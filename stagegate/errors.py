@@ -4,6 +4,7 @@ StagegateError            exit status 1
 ├── ConfigurationError    stagegate.toml, an environment variable or a flag is wrong
 ├── NotReachable          nothing answers where the services should be
 ├── NotFound              what was named does not exist
+├── NotInterrupted        a training job that cannot be interrupted
 └── ReleaseFailed         a run, a deployment or the demo ended in failure
 """
 
@@ -22,6 +23,10 @@ class NotReachable(StagegateError):
 
 class NotFound(StagegateError):
     """There is no such run, approval, model or endpoint."""
+
+
+class NotInterrupted(StagegateError):
+    """The training job does not exist, does not run, or is not on spot capacity."""
 
 
 class ReleaseFailed(StagegateError):

@@ -1,6 +1,7 @@
 """The local runtime as a process: started in the background, found again by its file, stopped by its id."""
 
 import ctypes
+import json
 import os
 import signal
 import socket
@@ -13,7 +14,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from stagegate.config import Config
-from stagegate.errors import NotReachable
+from stagegate.errors import NotInterrupted, NotReachable
 
 _START_SECONDS = 60.0
 _STOP_SECONDS = 30.0
@@ -26,6 +27,23 @@ def is_answering(endpoint_url: str) -> bool:
             return bool(response.status == 200)
     except (urllib.error.URLError, OSError):
         return False
+
+
+def interrupt_training_job(endpoint_url: str, name: str, *, seconds: float) -> None:
+    """Have the local runtime take a spot training job's instances away.
+
+    Raises NotInterrupted, NotReachable.
+    """
+    asked = json.dumps({"TrainingJobName": name, "Seconds": seconds}).encode()
+    url = f"{endpoint_url}/_stagegate/interruption"
+    request = urllib.request.Request(url, data=asked, method="POST")  # noqa: S310
+    try:
+        with urllib.request.urlopen(request, timeout=30):  # noqa: S310
+            return
+    except urllib.error.HTTPError as error:
+        raise NotInterrupted(json.loads(error.read())["Message"]) from error
+    except OSError as error:
+        raise NotReachable(f"No local runtime answers at {endpoint_url}.") from error
 
 
 def free_port() -> int:

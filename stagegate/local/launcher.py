@@ -132,6 +132,7 @@ def _run(job: dict[str, Any]) -> None:
             _enter_namespaces(job["mount"] and Path(job["mount"]), Path(job["mount_at"]))
             if job["hosts"]:
                 _mount(job["hosts"], "/etc/hosts", None, _MS_BIND)
+            _keep_installed(Path(job["home"]) / "installed")
     except OSError as error:
         os.write(job["output"], f"The job's namespaces could not be made: {error}\n".encode())
         os._exit(NEVER_STARTED)
@@ -303,6 +304,21 @@ def _make_visible(at: Path, *, behind: Path) -> None:
     at.mkdir(parents=True)
 
 
+def _keep_installed(folder: Path) -> None:
+    """What a job installs into our virtual environment, as it may into a container's, is seen by it alone and
+    goes with it: over the environment lies a file system in memory."""
+    if sys.prefix == sys.base_prefix:
+        return
+    folder.mkdir(exist_ok=True)
+    _mount("none", str(folder), "tmpfs", 0)
+    upper, work = folder / "upper", folder / "work"
+    upper.mkdir()
+    work.mkdir()
+    options = f"lowerdir={sys.prefix},upperdir={upper},workdir={work}"
+    with contextlib.suppress(OSError):  # a kernel without overlays: the job could install into ours
+        _mount("none", sys.prefix, "overlay", 0, options if os.getuid() == 0 else f"{options},userxattr")
+
+
 def _can_isolate() -> bool:
     """Try it in a process that ends at once."""
     with tempfile.TemporaryDirectory() as folder:
@@ -327,10 +343,12 @@ def _try_namespaces(folder: Path) -> int:
     return 0
 
 
-def _mount(source: "str | None", target: str, kind: "str | None", flags: int) -> None:
+def _mount(
+    source: "str | None", target: str, kind: "str | None", flags: int, options: "str | None" = None
+) -> None:
     libc = ctypes.CDLL(None, use_errno=True)
-    texts = [text.encode() if text is not None else None for text in (source, target, kind)]
-    if libc.mount(*texts, ctypes.c_ulong(flags), None):
+    *texts, data = [text.encode() if text is not None else None for text in (source, target, kind, options)]
+    if libc.mount(*texts, ctypes.c_ulong(flags), data):
         number = ctypes.get_errno()
         raise OSError(number, f"mount {target}: {os.strerror(number)}")
 

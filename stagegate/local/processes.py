@@ -80,6 +80,7 @@ class Processes:
             json.dumps(
                 {
                     "mount": str(program.mount) if program.mount else None,
+                    "home": str(program.home),
                     "mount_at": str(MOUNT_AT),
                     "hosts": str(program.hosts) if program.hosts else None,
                     "isolated": isolated,

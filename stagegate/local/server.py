@@ -30,7 +30,7 @@ from stagegate.local.endpoint import Endpoint
 from stagegate.local.inbox import read_inbox, read_mail
 from stagegate.local.messages import HttpRequest, HttpResponse
 from stagegate.local.prune import Pruned, prune
-from stagegate.local.service import Service
+from stagegate.local.service import AWSError, Service
 from stagegate.local.services import SERVICES
 from stagegate.local.store import Store
 
@@ -38,6 +38,7 @@ log = logging.getLogger(__name__)
 
 _FUNCTION_URL = "/_aws/lambda-url/"
 _INBOX = "/_stagegate/inbox"
+_INTERRUPTION = "/_stagegate/interruption"
 _GRACE_SECONDS = 5  # for requests under way when the server is told to end
 
 
@@ -168,6 +169,8 @@ def _app(endpoint: Endpoint) -> Any:
             response = await _function_url(endpoint, request)
         elif path == "/_stagegate/health":
             response = JSONResponse({"status": "ok"})
+        elif path == _INTERRUPTION:
+            response = await _interrupt(endpoint, request)
         elif path == _INBOX or path.startswith(f"{_INBOX}/"):
             response = await asyncio.to_thread(_inbox, endpoint.runtime.data / "inbox", path)
         else:
@@ -186,6 +189,23 @@ def _inbox(folder: Path, path: str) -> Response:
     if mail is None:
         return JSONResponse({"Message": "Not Found"}, status_code=404)
     return Response(mail, media_type="message/rfc822")
+
+
+async def _interrupt(endpoint: Endpoint, request: Request) -> Response:
+    """Take the spot capacity of a training job away: AWS does it unasked."""
+    if request.method != "POST":
+        return JSONResponse({"Message": "Method Not Allowed"}, status_code=405)
+    try:
+        asked = await request.json()
+        name, seconds = str(asked["TrainingJobName"]), float(asked.get("Seconds", 0))
+        [jobs] = [job for job in endpoint.services.get("sagemaker", ()) if hasattr(job, "interrupt")]
+        jobs.interrupt(name, seconds=seconds)
+    except AWSError as error:
+        return JSONResponse({"Message": error.message}, status_code=error.status)
+    except (ValueError, KeyError, TypeError, AttributeError):
+        message = 'The body should read {"TrainingJobName": "…", "Seconds": 60}'
+        return JSONResponse({"Message": message}, status_code=400)
+    return JSONResponse({})
 
 
 async def _function_url(endpoint: Endpoint, request: Request) -> Response:

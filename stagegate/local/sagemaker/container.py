@@ -17,8 +17,19 @@ from packaging.requirements import InvalidRequirement, Requirement
 
 from stagegate.local.processes import MOUNT_AT, Program
 from stagegate.local.sagemaker.hosts import Host
+from stagegate.local.sagemaker.toolkit import (
+    script_arguments,
+    script_parameters,
+    script_variables,
+    value_of,
+)
 
 _ERROR_LINE = re.compile(r"([A-Za-z_][\w.]*(?:Error|Exception|Interrupt|Exit|Warning|Lost|Failed))(: .*)?")
+
+_REQUESTED = (  # what of a training job stands in init-config.json
+    *("TrainingJobName", "TrainingJobArn", "AlgorithmSpecification", "HyperParameters", "InputDataConfig"),
+    *("OutputDataConfig", "ResourceConfig", "StoppingCondition", "CheckpointConfig", "Environment"),
+)
 
 Document = dict[str, Any]
 
@@ -65,42 +76,29 @@ def training_program(folder: Folder, job: Document, environment: Mapping[str, st
     folder.write("input/config/hyperparameters.json", parameters)
     folder.write("input/config/inputdataconfig.json", channels)
     folder.write("input/config/resourceconfig.json", host.resource_config())
+    folder.write("input/config/init-config.json", {name: job[name] for name in _REQUESTED if name in job})
     for relative in ("model", "output/data", "input/data", "code"):
         (folder.path / relative).mkdir(parents=True, exist_ok=True)
 
-    users = {name: _value(text) for name, text in parameters.items() if not name.startswith("sagemaker_")}
-    arguments = [part for name in sorted(users) for part in (_flag(name), _text(users[name]))]
-    if program := script(parameters):
+    program = script(parameters, algorithm)
+    if program:
         command = ["sh", program] if program.endswith(".sh") else ["python3", program]
-        command += arguments
+        command += script_arguments(script_parameters(parameters))
     else:
         command = [*algorithm["ContainerEntrypoint"], *algorithm.get("ContainerArguments", [])]
     variables = {
         "TRAINING_JOB_NAME": job["TrainingJobName"],
         "TRAINING_JOB_ARN": job["TrainingJobArn"],
-        "SM_MODEL_DIR": folder.inside("model"),
-        "SM_INPUT_DIR": folder.inside("input"),
-        "SM_INPUT_CONFIG_DIR": folder.inside("input/config"),
-        "SM_OUTPUT_DIR": folder.inside("output"),
-        "SM_OUTPUT_DATA_DIR": folder.inside("output/data"),
-        "SM_OUTPUT_INTERMEDIATE_DIR": folder.inside("output/intermediate"),
-        "SM_MODULE_DIR": _value(parameters.get("sagemaker_submit_directory", '""')),
-        "SM_MODULE_NAME": (program or "").removesuffix(".py"),
-        "SM_USER_ENTRY_POINT": program or "",
-        "SM_USER_ARGS": json.dumps(arguments),
-        "SM_HPS": json.dumps(users),
-        "SM_CHANNELS": json.dumps(sorted(channels)),
-        "SM_INPUT_DATA_CONFIG": json.dumps(channels),
-        "SM_NUM_CPUS": str(os.cpu_count()),
-        "SM_NUM_GPUS": str(len(list(Path("/dev").glob("nvidia[0-9]*")))),
-        "SM_LOG_LEVEL": "20",
         **host.variables(names_resolve=folder.is_isolated),
-        **{f"SM_CHANNEL_{name.upper()}": folder.inside(f"input/data/{name}") for name in channels},
-        **{f"SM_HP_{name.upper().replace('-', '_')}": _text(value) for name, value in users.items()},
+        **script_variables(
+            job,
+            host,
+            channels=channels,
+            inside=folder.inside,
+            program=program,
+            region=environment["AWS_REGION"],
+        ),
     }
-    variables["SM_TRAINING_ENV"] = json.dumps(
-        _training_env(job["TrainingJobName"], variables, users, channels, folder, host)
-    )
     code = folder.inside("code")
     given = {name: folder.moved(value) for name, value in job.get("Environment", {}).items()}
     return Program(
@@ -114,32 +112,6 @@ def training_program(folder: Folder, job: Document, environment: Mapping[str, st
         ),
         directory=code,
     )
-
-
-def _training_env(
-    name: str,
-    variables: Mapping[str, str],
-    users: Document,
-    channels: Document,
-    folder: Folder,
-    host: Host,
-) -> Document:
-    """SM_TRAINING_ENV: the same once more, as one document."""
-    lists = ("hosts", "input_data_config", "resource_config")
-    texts = ("model_dir", "input_dir", "input_config_dir", "output_dir", "output_data_dir", "current_host",
-             "output_intermediate_dir", "module_dir", "module_name", "user_entry_point",
-             "current_instance_type", "network_interface_name")  # fmt: skip
-    return {
-        **{key: json.loads(variables[f"SM_{key.upper()}"]) for key in lists},
-        **{key: variables[f"SM_{key.upper()}"] for key in texts},
-        **{key: int(variables[f"SM_{key.upper()}"]) for key in ("num_cpus", "num_gpus", "log_level")},
-        "additional_framework_parameters": {},
-        "channel_input_dirs": {channel: folder.inside(f"input/data/{channel}") for channel in channels},
-        "hyperparameters": users,
-        "is_master": host.rank == 0,
-        "job_name": name,
-        "master_hostname": host.hosts[0],
-    }
 
 
 def processing_program(folder: Folder, job: Document, environment: Mapping[str, str], host: Host) -> Program:
@@ -173,16 +145,16 @@ def input_mode(channel: Document, algorithm: Document) -> str:
     return str(channel.get("InputMode") or algorithm.get("TrainingInputMode", "File"))
 
 
-def script(parameters: Mapping[str, str]) -> str | None:
-    """The script of a job in script mode."""
+def script(parameters: Mapping[str, str], algorithm: Document) -> str | None:
+    """The script of a job in script mode; a ContainerEntrypoint finds it by itself."""
     program = parameters.get("sagemaker_program")
-    return None if program is None else str(_value(program))
+    return None if program is None or "ContainerEntrypoint" in algorithm else str(value_of(program))
 
 
 def submit_directory(parameters: Mapping[str, str]) -> str | None:
     """Where the source of a job in script mode lies."""
     source = parameters.get("sagemaker_submit_directory")
-    return None if source is None else str(_value(source))
+    return None if source is None else str(value_of(source))
 
 
 def missing_requirements(file: Path) -> list[str]:
@@ -241,22 +213,6 @@ def _channel(channel: Document, algorithm: Document) -> Document:
         "RecordWrapperType": channel.get("RecordWrapperType", "None"),
         **({"ContentType": channel["ContentType"]} if "ContentType" in channel else {}),
     }
-
-
-def _value(text: str) -> Any:
-    """The SageMaker SDK writes hyperparameters as JSON; others write plain texts."""
-    try:
-        return json.loads(text)
-    except ValueError:
-        return text
-
-
-def _text(value: Any) -> str:
-    return value if isinstance(value, str) else str(value) if isinstance(value, bool) else json.dumps(value)
-
-
-def _flag(name: str) -> str:
-    return f"-{name}" if len(name) == 1 else f"--{name}"
 
 
 def _is_installed(text: str) -> bool:

@@ -4,7 +4,6 @@ After the SageMaker Developer Guide, "Distributed Training Configuration" and "R
 Heterogeneous Cluster": the hosts of all groups are numbered through, algo-1 leads.
 """
 
-import json
 import socket
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -85,22 +84,9 @@ class Host:
         """
         leader = self.hosts[0] if names_resolve else "127.0.0.1"
         several = {"RANK": self.rank, "NODE_RANK": self.rank, "WORLD_SIZE": len(self.hosts), "LOCAL_RANK": 0}
-        groups = {group.name: group for group in self.groups}
         return {
-            "SM_HOSTS": json.dumps(self.hosts),
             "SM_HOST_COUNT": str(len(self.hosts)),
-            "SM_CURRENT_HOST": self.name,
             "SM_CURRENT_HOST_RANK": str(self.rank),
-            "SM_CURRENT_INSTANCE_TYPE": self.group.instance_type,
-            "SM_CURRENT_INSTANCE_GROUP": self.group.name,
-            "SM_CURRENT_INSTANCE_GROUP_HOSTS": json.dumps(self.group.hosts),
-            "SM_INSTANCE_GROUPS": json.dumps(list(groups)),
-            "SM_INSTANCE_GROUPS_DICT": json.dumps(
-                {entry["instance_group_name"]: entry for entry in self.resource_config()["instance_groups"]}
-            ),
-            "SM_IS_HETERO": json.dumps(len(groups) > 1),
-            "SM_NETWORK_INTERFACE_NAME": NETWORK_INTERFACE,
-            "SM_RESOURCE_CONFIG": json.dumps(self.resource_config()),
             "SM_MASTER_ADDR": leader,
             "SM_MASTER_PORT": str(self.port),
             "MASTER_ADDR": leader,

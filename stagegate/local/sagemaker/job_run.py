@@ -22,6 +22,7 @@ from stagegate.local.log_stream import LogStream
 from stagegate.local.processes import LauncherLost, Processes, Program
 from stagegate.local.sagemaker.container import Folder
 from stagegate.local.sagemaker.hosts import Host, hosts_of
+from stagegate.local.sagemaker.spot import Capacity, time_left
 from stagegate.local.sagemaker.usage import Usage, out_of_memory_kills
 from stagegate.local.service import Announcement, Aws, AWSError, Runtime
 
@@ -127,8 +128,10 @@ class JobRun(ABC):
         self._turns = turns
         self._grace = grace
         self._stopping = asyncio.Event()
-        self.exceeded = False
-        """Whether the job ran into its time limit."""
+        self.capacity = Capacity()
+        self.exceeded: str | None = None
+        """The limit of time that the job ran into."""
+        self._ran = 0.0
         document = runtime.store.get(self.kind.store, name)
         assert document is not None
         self.document: Document = document
@@ -160,8 +163,9 @@ class JobRun(ABC):
 
     async def run(self) -> None:
         try:
-            async with self._turn():
-                await self._run()
+            while not await self._run_once():
+                await self.or_stop(self.capacity.back())
+                self.began_again()
         except JobStopped:
             self.end("Stopped")
         except JobFailed as error:
@@ -174,14 +178,22 @@ class JobRun(ABC):
             _LOGGER.exception("%s %s failed", self.kind.resource, self.name)
             self.end("Failed", f"{INTERNAL} ({type(error).__name__}: {error})")
 
-    async def _run(self) -> None:
+    async def _run_once(self) -> bool:
+        """Give the job a turn; false where its instances were taken away in the middle of it."""
+        async with self._turn():
+            await self._start()
+            is_interrupted = await self._execute()
+            await (self.interrupted() if is_interrupted else self.finish())
+            return not is_interrupted
+
+    async def _start(self) -> None:
+        self.hosts = [self._host(one.host) for one in self.hosts]
+        self.failed = None
         isolated = await self.processes.isolates()
         for one in self.hosts:
             await one.empty(isolated=isolated, keep=self.kept())
         await self.or_stop(self.prepare())
         self.began()
-        await self._execute()
-        await self.finish()
 
     def kept(self) -> tuple[str, ...]:
         """The folders that stay when an interrupted job is run again."""
@@ -203,6 +215,18 @@ class JobRun(ABC):
     async def finish(self) -> None:
         """Give what the programs have made, and end the job."""
 
+    async def interrupted(self) -> None:
+        """The instances were taken away, and the programs ended."""
+        raise NotImplementedError
+
+    def began_again(self) -> None:
+        """There are instances again."""
+        raise NotImplementedError
+
+    def exceed(self, limit: str) -> None:
+        """The time is up that a member of StoppingCondition allows."""
+        self.exceeded = limit
+
     @abstractmethod
     def end(self, status: str, reason: str = "") -> None:
         """Write the last status."""
@@ -218,10 +242,13 @@ class JobRun(ABC):
         announce(self.runtime, self.kind, self.document)
 
     async def or_stop(self, work: Coroutine[Any, Any, Any]) -> Any:
-        """The result of `work`, unless the job is asked to stop before."""
+        """The result of `work`, unless the job is asked to stop before, or must not wait any longer."""
         task, stop = asyncio.ensure_future(work), asyncio.ensure_future(self._stopping.wait())
         try:
-            await asyncio.wait({task, stop}, return_when=asyncio.FIRST_COMPLETED)
+            left = time_left(self.document)
+            done, _ = await asyncio.wait({task, stop}, timeout=left, return_when=asyncio.FIRST_COMPLETED)
+            if not done:
+                self.exceed("MaxWaitTimeInSeconds")
             if not task.done():
                 raise JobStopped
             return task.result()
@@ -240,29 +267,46 @@ class JobRun(ABC):
         finally:
             self._turns.release()
 
-    async def _execute(self) -> None:
-        """Run every host's program. All are ended when one of them fails, or the job has to end."""
+    async def _execute(self) -> bool:
+        """Run every host's program. All are ended when one of them fails, or the job has to end.
+
+        Gives whether they were ended because the job's instances were taken away.
+        """
         running = {asyncio.create_task(self._run_on(one)): one for one in self.hosts}
         beside = [asyncio.ensure_future(work) for work in (*self.background(), self._watch())]
         kills = out_of_memory_kills()
         over = asyncio.ensure_future(self._over(running))
         stop = asyncio.ensure_future(self._stopping.wait())
-        limit = self.document.get("StoppingCondition", {}).get("MaxRuntimeInSeconds")
+        lost = asyncio.ensure_future(self.capacity.lost())
+        loop = asyncio.get_running_loop()
+        begun, (limit, seconds) = loop.time(), self._limit()
         try:
-            first = {over, stop, *beside}  # those beside end only when they fail
-            done, _ = await asyncio.wait(first, timeout=limit, return_when=asyncio.FIRST_COMPLETED)
-            self.exceeded = not done
+            first = {over, stop, lost, *beside}  # those beside end only when they fail
+            done, _ = await asyncio.wait(first, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+            if not done:
+                self.exceed(limit)
             if not done.intersection(beside) and self._signal(running, signal.SIGTERM):
                 await asyncio.wait(running, timeout=self._grace)
             self._signal(running, signal.SIGKILL)
             await asyncio.gather(*running, *done.intersection(beside))
+            is_lost = done == {lost}
         finally:
-            for task in (stop, over, *running, *beside):
+            self._ran += loop.time() - begun
+            for task in (stop, lost, over, *running, *beside):
                 task.cancel()
             await asyncio.gather(over, *running, *beside, return_exceptions=True)
         if self.failed and self.failed.code == _KILLED:
             self.is_out_of_memory = out_of_memory_kills() > kills
         await self._send_metrics()
+        return is_lost
+
+    def _limit(self) -> tuple[str, float | None]:
+        """Which limit of time comes first, and in how many seconds."""
+        runs = self.document.get("StoppingCondition", {}).get("MaxRuntimeInSeconds")
+        waits = time_left(self.document)
+        if runs is None or (waits is not None and waits < runs - self._ran):
+            return "MaxWaitTimeInSeconds", waits
+        return "MaxRuntimeInSeconds", max(0.0, runs - self._ran)
 
     async def _run_on(self, one: HostRun) -> int:
         one.usage.begin()

@@ -113,7 +113,7 @@ class Jobs(Service):
         )
         for metric in algorithm.get("MetricDefinitions", []):
             _check_regex(metric["Regex"])
-        if not script(hyperparameters) and "ContainerEntrypoint" not in algorithm:
+        if not script(hyperparameters, algorithm) and "ContainerEntrypoint" not in algorithm:
             raise invalid(
                 "No image is pulled by the local runtime: give the script by the hyperparameters "
                 "sagemaker_program and sagemaker_submit_directory, or a ContainerEntrypoint"
@@ -130,7 +130,7 @@ class Jobs(Service):
                 CheckpointConfig.get("LocalPath", f"{MOUNT_AT}/checkpoints"), "CheckpointConfig.LocalPath"
             )
         await check_channels(self.runtime.aws, InputDataConfig or [], algorithm, ResourceConfig)
-        if script(hyperparameters):
+        if script(hyperparameters, algorithm):
             source = submit_directory(hyperparameters)
             if source is None:
                 raise invalid(
@@ -164,6 +164,19 @@ class Jobs(Service):
 
     def stop_training_job(self, *, TrainingJobName: str) -> Document:
         return self._stop_job(TRAINING, TrainingJobName)
+
+    def interrupt(self, name: str, *, seconds: float) -> None:
+        """Take a managed spot training job's instances away, as AWS may at any time: no operation of AWS."""
+        document = self._described(TRAINING, name)
+        run = self._under_way.get((TRAINING.resource, name))
+        if not document["EnableManagedSpotTraining"]:
+            raise invalid(f"The training job {name} does not use managed spot training.")
+        if run is None or document["SecondaryStatus"] != "Training":
+            raise invalid(
+                f"The training job {name} has no instances that could be taken away: its secondary status is "
+                f"{document['SecondaryStatus']}, not Training."
+            )
+        run.capacity.take(seconds=seconds)
 
     def list_training_jobs(self, **filters: Any) -> Document:
         return self._list(TRAINING, _TRAINING_SUMMARY, **filters)

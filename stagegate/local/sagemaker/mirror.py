@@ -1,4 +1,4 @@
-"""A prefix in S3 that is kept in step with a folder: checkpoints, outputs that are uploaded as they come."""
+"""A folder of a job and a prefix in S3 in step: checkpoints, and outputs that are uploaded continuously."""
 
 import asyncio
 import contextlib

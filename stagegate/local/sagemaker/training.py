@@ -32,8 +32,10 @@ from stagegate.local.sagemaker.job_run import (
 from stagegate.local.sagemaker.mirror import Mirror
 from stagegate.local.sagemaker.pipes import Pipe
 from stagegate.local.sagemaker.requirements import install_requirements
+from stagegate.local.sagemaker.spot import billable_seconds
 
 TRAINING = Kind(title="Training", resource="training-job", log_group="/aws/sagemaker/TrainingJobs")
+_FAILURE = 980  # characters: with what is said around it, at most 1,024
 _OUT_OF_MEMORY = (
     "Please use an instance type with more memory, or reduce the size of training data processed on an "
     "instance."
@@ -41,6 +43,7 @@ _OUT_OF_MEMORY = (
 _SAID = {  # what SageMaker says of each secondary status
     "Starting": "Launching requested ML instances",
     "Pending": "Waiting for capacity",
+    "Interrupted": "The job stopped because the managed spot training instances were interrupted",
     "Downloading": "Downloading input data",
     "Training": "Training image download completed. Training in progress.",
     "Uploading": "Uploading generated training model",
@@ -49,16 +52,25 @@ _SAID = {  # what SageMaker says of each secondary status
     "Stopping": "Stopping the training job",
     "Stopped": "Training job stopped",
     "MaxRuntimeExceeded": "Training job runtime exceeded MaxRuntimeInSeconds provided",
+    "MaxWaitTimeExceeded": "Training job wait time exceeded MaxWaitTimeInSeconds provided",
+}
+_EXCEEDED = {
+    "MaxRuntimeInSeconds": "MaxRuntimeExceeded",
+    "MaxWaitTimeInSeconds": "MaxWaitTimeExceeded",
 }
 
 
 class TrainingRun(JobRun):
     kind = TRAINING
     _checkpoints: tuple[Mirror, ...] = ()
+    _earlier_metrics: Sequence[tuple[str, float, datetime]] = ()
 
     def kept(self) -> tuple[str, ...]:
-        if "Training" not in {entry["Status"] for entry in self.document["SecondaryStatusTransitions"]}:
-            return ()  # interrupted while it got its files: they may be cut off
+        statuses = [entry["Status"] for entry in self.document["SecondaryStatusTransitions"]]
+        if "Interrupted" in statuses:  # other instances have what S3 has
+            statuses = statuses[len(statuses) - statuses[::-1].index("Interrupted") :]
+        if "Training" not in statuses:
+            return ()  # the server ended while the job got its files: they may be cut off
         return self._checkpoint_path().relative_to(MOUNT_AT).parts[:1]
 
     def _checkpoint_path(self) -> Path:
@@ -84,7 +96,7 @@ class TrainingRun(JobRun):
             )
             for checkpoints in self._checkpoints:
                 await checkpoints.download()
-        if script(self.document.get("HyperParameters", {})):
+        if script(self.document.get("HyperParameters", {}), self.document["AlgorithmSpecification"]):
             uri = submit_directory(self.document["HyperParameters"]) or ""
             source_code = await s3.read(self.aws, uri)
             for one in self.hosts:
@@ -141,11 +153,12 @@ class TrainingRun(JobRun):
             await checkpoints.upload()
         if self.failed and not stopped:
             failure = self.failed.folder.path / "output/failure"
-            if failure.is_file():
-                raise JobFailed(f"AlgorithmError: {failure.read_text(errors='replace')}"[:1024])
-            if self.is_out_of_memory:
-                raise JobFailed(f"AlgorithmError: {_OUT_OF_MEMORY}, exit code: {self.failed.code}")
             command, code = self.failed.program.command, self.failed.code or 0
+            if failure.is_file():
+                said = failure.read_text(errors="replace")[:_FAILURE]
+                raise JobFailed(f"AlgorithmError: {said}, exit code: {code}")
+            if self.is_out_of_memory:
+                raise JobFailed(f"AlgorithmError: {_OUT_OF_MEMORY}, exit code: {code}")
             raise JobFailed(training_failure(command, code, list(self.failed.log.last)))
         self.move("Uploading")
         prefix = f"{self.document['OutputDataConfig']['S3OutputPath'].rstrip('/')}/{self.name}/output"
@@ -155,6 +168,19 @@ class TrainingRun(JobRun):
         self.document["ModelArtifacts"] = {"S3ModelArtifacts": f"{prefix}/model.tar.gz"}
         self.end("Stopped" if stopped else "Completed")
 
+    async def interrupted(self) -> None:
+        for checkpoints in self._checkpoints:
+            await checkpoints.upload()
+        self._earlier_metrics = self._metrics()
+        self.move("Interrupted")
+
+    def began_again(self) -> None:
+        self.move("Starting")
+
+    def exceed(self, limit: str) -> None:
+        super().exceed(limit)
+        self.move("Stopping", TrainingJobStatus="Stopping")
+
     def end(self, status: str, reason: str = "") -> None:
         now = datetime.now(UTC)
         seconds = int((now - self.document.get("TrainingStartTime", now)).total_seconds())
@@ -163,18 +189,19 @@ class TrainingRun(JobRun):
             "TrainingJobStatus": status,
             "TrainingEndTime": now,
             "TrainingTimeInSeconds": seconds,
-            "BillableTimeInSeconds": seconds,
+            "BillableTimeInSeconds": min(seconds, billable_seconds(self.document, now=now)),
             "FinalMetricDataList": [
                 {"MetricName": name, "Value": value, "Timestamp": at} for name, (value, at) in latest.items()
             ],
         }
         if reason:
             members["FailureReason"] = reason[:1024]
-        self.move("MaxRuntimeExceeded" if self.exceeded and status == "Stopped" else status, **members)
+        self.move(_EXCEEDED[self.exceeded] if self.exceeded and status == "Stopped" else status, **members)
 
     def _metrics(self) -> list[tuple[str, float, datetime]]:
         """Of all hosts, in the order in which they came."""
-        return sorted((metric for one in self.hosts for metric in one.log.metrics), key=itemgetter(2))
+        found = [metric for one in self.hosts for metric in one.log.metrics]
+        return sorted([*self._earlier_metrics, *found], key=itemgetter(2))
 
     async def _upload(self, relative: str, uri: str) -> None:
         """The folder of all hosts as one archive."""
@@ -189,7 +216,7 @@ def moved(document: Document, secondary: str) -> Document:
     if transitions:
         transitions[-1] = {"EndTime": now, **transitions[-1]}
     transition = {"Status": secondary, "StartTime": now, "StatusMessage": _SAID[secondary]}
-    if secondary in ("Completed", "Failed", "Stopped", "MaxRuntimeExceeded"):
+    if secondary in ("Completed", "Failed", "Stopped", *_EXCEEDED.values()):
         transition["EndTime"] = now
     return {"SecondaryStatus": secondary, "SecondaryStatusTransitions": [*transitions, transition]}
 

@@ -25,6 +25,7 @@ class Runtime:
     def __init__(self, endpoint):
         self.aws = endpoint.runtime.aws
         self._runtime = endpoint.runtime
+        self.data = endpoint.runtime.data
         self._changed = asyncio.Event()
         self._runtime.listeners.append(lambda _: self._changed.set())
 
@@ -151,6 +152,23 @@ async def test_missing_requirements_are_installed_for_this_job_alone(runtime, tm
     assert wants["TrainingJobStatus"] == "Completed", await runtime.log("wants")
     assert (await runtime.log("wants"))[-1] == "installed"
     assert "ModuleNotFoundError: No module named 'stagegate_tiny'" in other["FailureReason"]
+
+
+async def test_what_a_job_installs_into_the_environment_is_gone_with_it(runtime):
+    script = (
+        "import sysconfig\nfrom pathlib import Path\n"
+        "module = Path(sysconfig.get_path('purelib'), 'stagegate_left_behind.py')\n"
+        "module.write_text('VALUE = 7')\n"
+        "import stagegate_left_behind\nprint(stagegate_left_behind.VALUE, module)"
+    )
+    await runtime.train("installs", script)
+
+    job = await runtime.ended("installs")
+    [line] = await runtime.log("installs")
+    value, module = line.split(" ", 1)
+    is_left = await asyncio.to_thread(Path(module).exists)
+
+    assert (job["TrainingJobStatus"], value, is_left) == ("Completed", "7", False)
 
 
 async def test_requirements_that_cannot_be_installed_fail_the_job(runtime, tmp_path):

@@ -283,7 +283,7 @@ def test_a_traceback_reads_as_in_a_fresh_interpreter(sagemaker):
 def test_what_a_script_writes_to_the_failure_file_is_the_reason(sagemaker):
     sagemaker.train("explains", "open('/opt/ml/output/failure', 'w').write('no labels')\nraise SystemExit(3)")
 
-    assert sagemaker.trained("explains")["FailureReason"] == "AlgorithmError: no labels"
+    assert sagemaker.trained("explains")["FailureReason"] == "AlgorithmError: no labels, exit code: 3"
 
 
 def test_a_stopped_job_keeps_the_model_that_it_has(sagemaker):
