@@ -326,7 +326,7 @@ class JobRun(ABC):
                 if one.usage.is_full:
                     raise JobFailed(
                         "ClientError: No space left on device: the files of the job take "
-                        f"{one.usage.disk / 2**30:.1f} GB, more than its VolumeSizeInGB."
+                        f"{one.usage.gigabytes:.1f} GB, more than its VolumeSizeInGB."
                     )
             if time.monotonic() - sent > _METRICS_SECONDS:
                 sent = time.monotonic()

@@ -163,7 +163,7 @@ class TrainingRun(JobRun):
         self.move("Uploading")
         prefix = f"{self.document['OutputDataConfig']['S3OutputPath'].rstrip('/')}/{self.name}/output"
         await self._upload("model", f"{prefix}/model.tar.gz")
-        if any(any((one.folder.path / "output/data").iterdir()) for one in self.hosts):
+        if any(_has_files(one.folder.path / "output/data") for one in self.hosts):
             await self._upload("output/data", f"{prefix}/output.tar.gz")
         self.document["ModelArtifacts"] = {"S3ModelArtifacts": f"{prefix}/model.tar.gz"}
         self.end("Stopped" if stopped else "Completed")
@@ -221,6 +221,10 @@ def moved(document: Document, secondary: str) -> Document:
     return {"SecondaryStatus": secondary, "SecondaryStatusTransitions": [*transitions, transition]}
 
 
+def _has_files(folder: Path) -> bool:
+    return folder.is_dir() and any(folder.iterdir())
+
+
 def _packed(folders: Sequence[Path]) -> bytes:
     """One archive; of files with the same name the one from the first folder."""
     taken: set[str] = set()
@@ -234,7 +238,7 @@ def _packed(folders: Sequence[Path]) -> bytes:
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w:gz", compresslevel=1) as archive:
         for folder in folders:
-            with contextlib.suppress(FileNotFoundError):  # the script has taken the folder away
+            with contextlib.suppress(FileNotFoundError, NotADirectoryError):  # the script has taken it away
                 for path in sorted(folder.iterdir()):
                     archive.add(path, arcname=path.name, filter=is_new)
     return buffer.getvalue()

@@ -34,12 +34,16 @@ class Usage:
         self._has_memory = False
         self.apart: tuple[Path, ...] = ()
         """Folders that are not on the volume."""
-        self.disk = 0
-        """Bytes below the host's folder, when it was last looked at."""
+        self._disk = 0
+
+    @property
+    def gigabytes(self) -> float:
+        """What the host's files took of the volume when they were last looked at."""
+        return self._disk / _GIGABYTE
 
     @property
     def is_full(self) -> bool:
-        return self.disk > self._volume
+        return self._disk > self._volume
 
     def begin(self) -> None:
         """The first process is about to start."""
@@ -58,8 +62,8 @@ class Usage:
         if memory:
             self._has_memory = True
             self._add("MemoryUtilization", 100 * memory / _MEMORY)
-        self.disk = _disk(folder, apart=self.apart)
-        self._add("DiskUtilization", 100 * self.disk / self._volume)
+        self._disk = _disk(folder, apart=self.apart)
+        self._add("DiskUtilization", 100 * self._disk / self._volume)
 
     def end(self, ended: Ended) -> None:
         """The last sample, by what the kernel says of the whole: a short job has no other."""
