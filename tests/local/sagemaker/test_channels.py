@@ -10,13 +10,13 @@ import pytest
 
 from stagegate.local.server import running
 from stagegate.local.service import AWSError
-from tests.local.sagemaker.test_job_processes import HurriedJobs, Runtime, opened, pipe_of
+from tests.local.sagemaker.test_job_processes import CLASSES, Runtime, opened, pipe_of
 from tests.local.sagemaker.test_jobs import BUCKET, ROLE
 
 
 @pytest.fixture
 async def runtime(tmp_path):
-    async with running(data=tmp_path / "data", classes={"sagemaker": (HurriedJobs,)}) as endpoint:
+    async with running(data=tmp_path / "data", classes=CLASSES) as endpoint:
         await endpoint.runtime.aws("s3", "CreateBucket", {"Bucket": BUCKET})
         yield Runtime(endpoint)
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from stagegate.local.logs import Logs
 from stagegate.local.sagemaker.jobs import Jobs
 from stagegate.local.server import running
 from tests.local.sagemaker.test_jobs import BUCKET, ROLE, archive
@@ -19,6 +20,9 @@ PATIENCE = 60
 class HurriedJobs(Jobs):
     grace_seconds = 0.3
     preloaded = ()
+
+
+CLASSES = {"sagemaker": (HurriedJobs,), "logs": (Logs,)}
 
 
 class Runtime:
@@ -72,7 +76,7 @@ class Runtime:
 
 @pytest.fixture
 async def runtime(tmp_path):
-    async with running(data=tmp_path / "data", classes={"sagemaker": (HurriedJobs,)}) as endpoint:
+    async with running(data=tmp_path / "data", classes=CLASSES) as endpoint:
         yield Runtime(endpoint)
 
 

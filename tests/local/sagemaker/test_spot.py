@@ -7,7 +7,7 @@ from click.testing import CliRunner
 
 from stagegate.cli import main
 from stagegate.local.server import running
-from tests.local.sagemaker.test_job_processes import HurriedJobs, Runtime, opened, pipe_of
+from tests.local.sagemaker.test_job_processes import CLASSES, Runtime, opened, pipe_of
 from tests.local.sagemaker.test_jobs import BUCKET
 
 SPOT = {
@@ -19,7 +19,7 @@ SPOT = {
 
 @pytest.fixture
 async def runtime(tmp_path):
-    async with running(data=tmp_path / "data", classes={"sagemaker": (HurriedJobs,)}) as endpoint:
+    async with running(data=tmp_path / "data", classes=CLASSES) as endpoint:
         runtime = Runtime(endpoint)
         runtime.endpoint_url = endpoint.runtime.endpoint_url
         yield runtime

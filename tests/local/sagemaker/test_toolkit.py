@@ -13,7 +13,7 @@ import pytest
 
 from stagegate.local.server import running
 from tests.local.sagemaker.test_channels import channel, put
-from tests.local.sagemaker.test_job_processes import HurriedJobs, Runtime
+from tests.local.sagemaker.test_job_processes import CLASSES, Runtime
 from tests.local.sagemaker.test_jobs import BUCKET
 
 TELLS = """
@@ -41,7 +41,7 @@ PARAMETERS = {
 
 @pytest.fixture
 async def runtime(tmp_path):
-    async with running(data=tmp_path / "data", classes={"sagemaker": (HurriedJobs,)}) as endpoint:
+    async with running(data=tmp_path / "data", classes=CLASSES) as endpoint:
         await endpoint.runtime.aws("s3", "CreateBucket", {"Bucket": BUCKET})
         yield Runtime(endpoint)
 
