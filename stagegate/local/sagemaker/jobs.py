@@ -46,7 +46,7 @@ _RECORDED = (  # taken and given back; they change nothing where there is one ma
     *("RoleArn", "ResourceConfig", "VpcConfig", "StoppingCondition", "EnableNetworkIsolation"),
     *("EnableInterContainerTrafficEncryption", "EnableManagedSpotTraining", "CheckpointConfig"),
     *("Environment", "ExperimentConfig", "RetryStrategy", "HyperParameters", "AlgorithmSpecification"),
-    *("InputDataConfig", "OutputDataConfig", "ProfilerConfig"),
+    *("InputDataConfig", "OutputDataConfig", "ProfilerConfig", "DebugHookConfig"),
 )
 
 

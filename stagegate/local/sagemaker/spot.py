@@ -46,8 +46,8 @@ def time_left(job: Document) -> float | None:
     return max(0.0, (end - datetime.now(UTC)).total_seconds())
 
 
-def billable_seconds(job: Document, *, now: datetime) -> int:
+def billable_seconds(job: Document, *, now: datetime) -> float:
     """How long a training job has had its instances."""
     held = [entry for entry in job["SecondaryStatusTransitions"] if entry["Status"] in _HELD]
     seconds = [(entry.get("EndTime", now) - entry["StartTime"]).total_seconds() for entry in held]
-    return int(sum(seconds))
+    return float(sum(seconds))

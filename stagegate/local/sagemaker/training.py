@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import io
+import math
 import tarfile
 from collections.abc import AsyncIterator, Coroutine, Sequence
 from dataclasses import replace
@@ -183,13 +184,14 @@ class TrainingRun(JobRun):
 
     def end(self, status: str, reason: str = "") -> None:
         now = datetime.now(UTC)
-        seconds = int((now - self.document.get("TrainingStartTime", now)).total_seconds())
+        seconds = _whole((now - self.document.get("TrainingStartTime", now)).total_seconds())
+        billable = _whole(billable_seconds(self.document, now=now))
         latest = {name: (value, at) for name, value, at in self._metrics()}
         members: Document = {
             "TrainingJobStatus": status,
             "TrainingEndTime": now,
             "TrainingTimeInSeconds": seconds,
-            "BillableTimeInSeconds": min(seconds, billable_seconds(self.document, now=now)),
+            "BillableTimeInSeconds": min(seconds, billable),
             "FinalMetricDataList": [
                 {"MetricName": name, "Value": value, "Timestamp": at} for name, (value, at) in latest.items()
             ],
@@ -219,6 +221,11 @@ def moved(document: Document, secondary: str) -> Document:
     if secondary in ("Completed", "Failed", "Stopped", *_EXCEEDED.values()):
         transition["EndTime"] = now
     return {"SecondaryStatus": secondary, "SecondaryStatusTransitions": [*transitions, transition]}
+
+
+def _whole(seconds: float) -> int:
+    """At least 1, as in the API: clients divide by it."""
+    return max(1, math.ceil(seconds))
 
 
 def _has_files(folder: Path) -> bool:
