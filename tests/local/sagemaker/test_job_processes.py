@@ -55,13 +55,13 @@ class Runtime:
             },
         )
 
-    async def until(self, name, *statuses, kind="Training"):
+    async def until(self, name, *statuses, kind="Training", member=None):
         """Woken by the announcements, as everybody who waits for a job."""
         async with asyncio.timeout(PATIENCE):
             while True:
                 self._changed.clear()
                 job = await self.aws("sagemaker", f"Describe{kind}Job", {f"{kind}JobName": name})
-                if job[f"{kind}JobStatus"] in statuses:
+                if job[member or f"{kind}JobStatus"] in statuses:
                     return job
                 await self._changed.wait()
 
