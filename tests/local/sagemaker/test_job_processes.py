@@ -68,8 +68,8 @@ class Runtime:
     async def ended(self, name, *, kind="Training"):
         return await self.until(name, "Completed", "Failed", "Stopped", kind=kind)
 
-    async def log(self, name):
-        group = {"logGroupName": "/aws/sagemaker/TrainingJobs", "logStreamNamePrefix": f"{name}/"}
+    async def log(self, name, *, host=""):
+        group = {"logGroupName": "/aws/sagemaker/TrainingJobs", "logStreamNamePrefix": f"{name}/{host}"}
         events = await self.aws("logs", "FilterLogEvents", group)
         return [event["message"] for event in events["events"]]
 

@@ -1,6 +1,7 @@
 """Processing jobs: outputs that are uploaded while they come, and what the application gets by itself."""
 
 import asyncio
+import json
 
 import pytest
 
@@ -21,7 +22,7 @@ async def runtime(tmp_path):
         yield Runtime(endpoint)
 
 
-async def process(runtime, name, command, *, inputs=(), outputs=()):
+async def process(runtime, name, command, *, inputs=(), outputs=(), instances=1):
     await runtime.aws(
         "sagemaker",
         "CreateProcessingJob",
@@ -30,7 +31,11 @@ async def process(runtime, name, command, *, inputs=(), outputs=()):
             "RoleArn": ROLE,
             "AppSpecification": {"ImageUri": "image", "ContainerEntrypoint": ["sh", "-c", command]},
             "ProcessingResources": {
-                "ClusterConfig": {"InstanceCount": 1, "InstanceType": "ml.m5.large", "VolumeSizeInGB": 1}
+                "ClusterConfig": {
+                    "InstanceCount": instances,
+                    "InstanceType": "ml.m5.large",
+                    "VolumeSizeInGB": 1,
+                }
             },
             "ProcessingInputs": list(inputs),
             "ProcessingOutputConfig": {"Outputs": list(outputs)},
@@ -122,3 +127,28 @@ async def test_a_warm_pool_is_in_use_while_its_job_runs_and_then_terminated(runt
 
     assert during["WarmPoolStatus"] == {"Status": "InUse"}
     assert after["WarmPoolStatus"] == {"Status": "Terminated", "ResourceRetainedBillableTimeInSeconds": 0}
+
+
+async def test_an_input_may_be_a_manifest_and_is_refused_by_name_in_pipe_mode(runtime):
+    prefix = (await put(runtime, "letters/b", b"b")).removesuffix("b")
+    uri = await put(runtime, "input.manifest", json.dumps([{"prefix": prefix}, "b"]).encode())
+
+    def listed_in(mode, **members):
+        source = {"S3Uri": uri, "S3DataType": "ManifestFile", "S3InputMode": mode, **members}
+        return [{"InputName": "in", "S3Input": {**source, "LocalPath": "/opt/ml/processing/in"}}]
+
+    command = f"ls /opt/ml/processing/in > {OUT}/listed/names"
+    outputs = [output("listed", "EndOfJob")]
+    await process(runtime, "lists", command, inputs=listed_in("File"), outputs=outputs)
+    await runtime.ended("lists", kind="Processing")
+    names = await runtime.aws("s3", "GetObject", {"Bucket": BUCKET, "Key": "listed/names"})
+    with pytest.raises(AWSError) as pipe:
+        await process(runtime, "piped", command, inputs=listed_in("Pipe"))
+    with pytest.raises(AWSError) as compressed:
+        await process(runtime, "zipped", command, inputs=listed_in("File", S3CompressionType="Gzip"))
+
+    assert names["Body"] == b"b\n"
+    assert pipe.value.message == "S3Input.S3InputMode Pipe is not supported by the local runtime"
+    assert (
+        compressed.value.message == "S3Input.S3CompressionType Gzip can only be used if S3InputMode is Pipe"
+    )
