@@ -104,9 +104,18 @@ def training_channels(job: Document) -> list[Channel]:
 
 
 def processing_inputs(job: Document) -> list[Channel]:
+    """But for those that the application gets by itself."""
     return [
-        Channel(name=entry["InputName"], source=entry["S3Input"]) for entry in job.get("ProcessingInputs", [])
+        Channel(name=entry["InputName"], source=entry["S3Input"])
+        for entry in job.get("ProcessingInputs", [])
+        if not entry.get("AppManaged")
     ]
+
+
+def processing_outputs(job: Document) -> list[Document]:
+    """The S3Output of each output, but for those that the application writes by itself."""
+    outputs = job.get("ProcessingOutputConfig", {}).get("Outputs", [])
+    return [output["S3Output"] for output in outputs if not output.get("AppManaged")]
 
 
 async def check_channels(
@@ -133,14 +142,32 @@ async def check_channels(
 
 async def check_input(aws: Aws, entry: Document) -> None:
     """The same of a processing job's input."""
+    if entry.get("AppManaged"):
+        return
     refuse([("DatasetDefinition", entry.get("DatasetDefinition"))], operation="CreateProcessingJob")
-    given = entry["S3Input"]
+    given = entry.get("S3Input", {})
+    if "LocalPath" not in given:
+        raise invalid(f"Input {entry['InputName']}: S3Input.LocalPath is required when AppManaged is False")
     if given.get("S3InputMode", "File") != "File":
         raise invalid(f"S3Input.S3InputMode {given['S3InputMode']} is not supported by the local runtime")
     if given.get("S3CompressionType", "None") != "None":
         raise invalid("S3Input.S3CompressionType Gzip can only be used if S3InputMode is Pipe")
     check_local_path(given["LocalPath"], "S3Input.LocalPath")
     await check_exists(aws, given["S3Uri"])
+
+
+def check_output(entry: Document) -> None:
+    """The same of a processing job's output."""
+    if entry.get("AppManaged"):
+        return
+    refuse([("FeatureStoreOutput", entry.get("FeatureStoreOutput"))], operation="CreateProcessingJob")
+    given = entry.get("S3Output", {})
+    if "LocalPath" not in given:
+        raise invalid(
+            f"Output {entry['OutputName']}: S3Output.LocalPath is required when AppManaged is False"
+        )
+    check_local_path(given["LocalPath"], "S3Output.LocalPath")
+    s3.split_uri(given["S3Uri"])
 
 
 async def check_exists(aws: Aws, uri: str) -> None:

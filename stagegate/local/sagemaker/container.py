@@ -115,11 +115,9 @@ def training_program(folder: Folder, job: Document, environment: Mapping[str, st
 
 
 def processing_program(folder: Folder, job: Document, environment: Mapping[str, str], host: Host) -> Program:
-    """The same of a processing job; its inputs are there already."""
+    """The same of a processing job; its inputs are there already, and the folders of its outputs."""
     folder.write("config/processingjobconfig.json", {name: job[name] for name in job if name[0] != "_"})
     folder.write("config/resourceconfig.json", {"current_host": host.name, "hosts": host.hosts})
-    for output in job.get("ProcessingOutputConfig", {}).get("Outputs", []):
-        folder.outside(output["S3Output"]["LocalPath"]).mkdir(parents=True, exist_ok=True)
     (folder.path / "output").mkdir(exist_ok=True)
     application = job["AppSpecification"]
     command = [*application["ContainerEntrypoint"], *application.get("ContainerArguments", [])]

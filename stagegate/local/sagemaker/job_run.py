@@ -187,7 +187,7 @@ class JobRun(ABC):
             return not is_interrupted
 
     async def _start(self) -> None:
-        self.hosts = [self._host(one.host) for one in self.hosts]
+        self.hosts = [self._host(host) for host in hosts_of(self.resources())]
         self.failed = None
         isolated = await self.processes.isolates()
         for one in self.hosts:

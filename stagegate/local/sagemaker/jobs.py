@@ -6,13 +6,13 @@ import re
 from datetime import UTC, datetime
 from typing import Any
 
-from stagegate.local import s3
 from stagegate.local.processes import MOUNT_AT, Processes
 from stagegate.local.sagemaker.channels import (
     check_channels,
     check_exists,
     check_input,
     check_local_path,
+    check_output,
 )
 from stagegate.local.sagemaker.container import script, submit_directory
 from stagegate.local.sagemaker.job_run import Document, JobRun, Kind, announce
@@ -125,6 +125,8 @@ class Jobs(Service):
                     "Invalid MaxWaitTimeInSeconds. It must be present and be greater than or equal to "
                     "MaxRuntimeInSeconds"
                 )
+            if ResourceConfig.get("KeepAlivePeriodInSeconds"):
+                raise invalid("KeepAlivePeriodInSeconds cannot be used with managed spot training")
         if CheckpointConfig:
             check_local_path(
                 CheckpointConfig.get("LocalPath", f"{MOUNT_AT}/checkpoints"), "CheckpointConfig.LocalPath"
@@ -150,6 +152,11 @@ class Jobs(Service):
             "ResourceConfig": ResourceConfig,
             "StoppingCondition": condition,
             "EnableManagedSpotTraining": EnableManagedSpotTraining,
+            **(
+                {"WarmPoolStatus": {"Status": "InUse"}}
+                if ResourceConfig.get("KeepAlivePeriodInSeconds")
+                else {}
+            ),
             **({"CheckpointConfig": CheckpointConfig} if CheckpointConfig else {}),
             **({"Environment": Environment} if Environment else {}),
             **rest,
@@ -204,11 +211,7 @@ class Jobs(Service):
         for source in ProcessingInputs or []:
             await check_input(self.runtime.aws, source)
         for output in (ProcessingOutputConfig or {}).get("Outputs", []):
-            refuse(
-                [("FeatureStoreOutput", output.get("FeatureStoreOutput"))], operation="CreateProcessingJob"
-            )
-            check_local_path(output["S3Output"]["LocalPath"], "S3Output.LocalPath")
-            s3.split_uri(output["S3Output"]["S3Uri"])
+            check_output(output)
         now = datetime.now(UTC)
         given = {
             "ProcessingInputs": ProcessingInputs,

@@ -4,7 +4,7 @@ from collections.abc import Coroutine
 from datetime import UTC, datetime
 from typing import Any
 
-from stagegate.local.sagemaker.channels import processing_inputs
+from stagegate.local.sagemaker.channels import processing_inputs, processing_outputs
 from stagegate.local.sagemaker.container import error_message, processing_program
 from stagegate.local.sagemaker.job_run import Document, JobFailed, JobRun, Kind
 from stagegate.local.sagemaker.mirror import Mirror
@@ -26,12 +26,10 @@ class ProcessingRun(JobRun):
     async def prepare(self) -> None:
         self._outputs = [
             (
-                output["S3Output"]["S3UploadMode"],
-                Mirror(
-                    self.aws, one.folder.outside(output["S3Output"]["LocalPath"]), output["S3Output"]["S3Uri"]
-                ),
+                output["S3UploadMode"],
+                Mirror(self.aws, one.folder.outside(output["LocalPath"]), output["S3Uri"]),
             )
-            for output in self.document.get("ProcessingOutputConfig", {}).get("Outputs", [])
+            for output in processing_outputs(self.document)
             for one in self.hosts
         ]
         for source in processing_inputs(self.document):
@@ -40,6 +38,8 @@ class ProcessingRun(JobRun):
                 target = one.folder.outside(source.source["LocalPath"])
                 await source.download(self.aws, records, one.host, target)
         for one in self.hosts:
+            for output in processing_outputs(self.document):
+                one.folder.outside(output["LocalPath"]).mkdir(parents=True, exist_ok=True)
             one.program = processing_program(one.folder, self.document, self.runtime.environment(), one.host)
 
     def began(self) -> None:

@@ -196,6 +196,9 @@ class TrainingRun(JobRun):
                 {"MetricName": name, "Value": value, "Timestamp": at} for name, (value, at) in latest.items()
             ],
         }
+        if "WarmPoolStatus" in self.document:  # nothing is kept: the next job starts as fast without
+            pool = {"Status": "Terminated", "ResourceRetainedBillableTimeInSeconds": 0}
+            members["WarmPoolStatus"] = pool
         if reason:
             members["FailureReason"] = reason[:1024]
         self.move(_EXCEEDED[self.exceeded] if self.exceeded and status == "Stopped" else status, **members)

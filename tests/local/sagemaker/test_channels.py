@@ -11,7 +11,7 @@ import pytest
 from stagegate.local.server import running
 from stagegate.local.service import AWSError
 from tests.local.sagemaker.test_job_processes import CLASSES, Runtime, opened, pipe_of
-from tests.local.sagemaker.test_jobs import BUCKET, ROLE
+from tests.local.sagemaker.test_jobs import BUCKET
 
 
 @pytest.fixture
@@ -227,51 +227,3 @@ async def test_a_stop_ends_a_job_that_has_read_half_of_its_pipe(runtime, tmp_pat
     job = await runtime.ended("stuck")
 
     assert job["TrainingJobStatus"] == "Stopped"
-
-
-async def test_a_processing_input_may_be_a_manifest_and_is_refused_by_name_in_pipe_mode(runtime):
-    await letters(runtime, "a", "b")
-    uri = await put(
-        runtime, "input.manifest", json.dumps([{"prefix": f"s3://{BUCKET}/letters/"}, "b"]).encode()
-    )
-
-    async def process(name, **members):
-        source = {"S3Uri": uri, "LocalPath": "/opt/ml/processing/in", "S3DataType": "ManifestFile", **members}
-        output = {"S3Uri": f"s3://{BUCKET}/out", "LocalPath": "/opt/ml/processing/out"}
-        await runtime.aws(
-            "sagemaker",
-            "CreateProcessingJob",
-            {
-                "ProcessingJobName": name,
-                "RoleArn": ROLE,
-                "AppSpecification": {
-                    "ImageUri": "image",
-                    "ContainerEntrypoint": [
-                        "sh",
-                        "-c",
-                        "ls /opt/ml/processing/in > /opt/ml/processing/out/list",
-                    ],
-                },
-                "ProcessingResources": {
-                    "ClusterConfig": {"InstanceCount": 1, "InstanceType": "ml.m5.large", "VolumeSizeInGB": 1}
-                },
-                "ProcessingInputs": [{"InputName": "in", "S3Input": source}],
-                "ProcessingOutputConfig": {
-                    "Outputs": [{"OutputName": "out", "S3Output": {**output, "S3UploadMode": "EndOfJob"}}]
-                },
-            },
-        )
-
-    await process("listed", S3InputMode="File")
-    await runtime.ended("listed", kind="Processing")
-    written = await runtime.aws("s3", "GetObject", {"Bucket": BUCKET, "Key": "out/list"})
-    with pytest.raises(AWSError) as pipe:
-        await process("piped", S3InputMode="Pipe")
-    with pytest.raises(AWSError) as compressed:
-        await process("zipped", S3InputMode="File", S3CompressionType="Gzip")
-
-    assert written["Body"] == b"b\n"
-    assert pipe.value.message == "S3Input.S3InputMode Pipe is not supported by the local runtime"
-    assert (
-        compressed.value.message == "S3Input.S3CompressionType Gzip can only be used if S3InputMode is Pipe"
-    )

@@ -1,31 +1,54 @@
 """Jobs on several instances: what each host sees, that they find each other, and how they end together."""
 
+import asyncio
 import io
 import json
 import tarfile
 
 import pytest
-from botocore.exceptions import ClientError
 
-from tests.local.sagemaker.test_jobs import BUCKET, Sagemaker, channel, holding
+from stagegate.local.logs import Logs
+from stagegate.local.server import running
+from stagegate.local.service import AWSError
+from tests.local.sagemaker.test_channels import channel, put
+from tests.local.sagemaker.test_job_processes import CLASSES, HurriedJobs, Runtime, opened, pipe_of
+from tests.local.sagemaker.test_jobs import BUCKET, holding
+from tests.local.sagemaker.test_processing import output, process
 
 TWO = {"InstanceType": "ml.m5.xlarge", "InstanceCount": 2, "VolumeSizeInGB": 1}
+SHARDED = {"S3DataDistributionType": "ShardedByS3Key"}
 
 
-@pytest.fixture(scope="module")
-def sagemaker(shared_local):
-    return Sagemaker(shared_local)
+class TorchJobs(HurriedJobs):
+    preloaded = ("numpy", "torch")
 
 
-def sharded(name, uri, **source):
-    given = channel(name, uri)
-    given["DataSource"]["S3DataSource"] |= {"S3DataDistributionType": "ShardedByS3Key", **source}
-    return given
+@pytest.fixture
+async def runtime(tmp_path):
+    async with running(data=tmp_path / "data", classes=CLASSES) as endpoint:
+        await endpoint.runtime.aws("s3", "CreateBucket", {"Bucket": BUCKET})
+        yield Runtime(endpoint)
 
 
-def unpacked(sagemaker, uri):
-    with tarfile.open(fileobj=io.BytesIO(sagemaker.get(uri))) as archive:
+@pytest.fixture
+async def runtime_with_torch(tmp_path):
+    classes = {"sagemaker": (TorchJobs,), "logs": (Logs,)}
+    async with running(data=tmp_path / "data", classes=classes) as endpoint:
+        await endpoint.runtime.aws("s3", "CreateBucket", {"Bucket": BUCKET})
+        yield Runtime(endpoint)
+
+
+async def unpacked(runtime, name, file):
+    key = f"models/{name}/output/{file}"
+    body = (await runtime.aws("s3", "GetObject", {"Bucket": BUCKET, "Key": key}))["Body"]
+    with tarfile.open(fileobj=io.BytesIO(body)) as archive:
         return {name: archive.extractfile(name).read().decode() for name in archive.getnames()}
+
+
+async def letters(runtime, *names):
+    for name in names:
+        await put(runtime, f"letters/{name}", name.encode())
+    return f"s3://{BUCKET}/letters/"
 
 
 ADDS_UP = """
@@ -57,21 +80,20 @@ print("I am", host)
 """
 
 
-def test_two_hosts_find_each_other_and_add_up(sagemaker):
-    for name in "abc":
-        sagemaker.put(f"letters/{name}")
-    letters = f"s3://{BUCKET}/letters/"
+async def test_two_hosts_find_each_other_and_add_up(runtime_with_torch):
+    runtime = runtime_with_torch
+    uri = await letters(runtime, "a", "b", "c")
 
-    sagemaker.train(
+    await runtime.train(
         "adds-up",
         ADDS_UP,
         ResourceConfig=TWO,
-        InputDataConfig=[sharded("part", letters), channel("all", letters)],
+        InputDataConfig=[channel("part", uri, source=SHARDED), channel("all", uri)],
     )
-    job = sagemaker.trained("adds-up")
+    job = await runtime.ended("adds-up")
 
     assert job["TrainingJobStatus"] == "Completed", job
-    model = unpacked(sagemaker, job["ModelArtifacts"]["S3ModelArtifacts"])
+    model = await unpacked(runtime, "adds-up", "model.tar.gz")
     seen = [json.loads(model[f"algo-{number}.json"]) for number in (1, 2)]
     group = {
         "instance_group_name": "homogeneousCluster",
@@ -99,10 +121,9 @@ def test_two_hosts_find_each_other_and_add_up(sagemaker):
         for rank, part in enumerate((["a", "c"], ["b"]))
     ]
     assert model["common.txt"] == "algo-1"
-    data = unpacked(sagemaker, f"s3://{BUCKET}/models/adds-up/output/output.tar.gz")
-    assert data == {"algo-1": "algo-1", "algo-2": "algo-2"}
-    assert sagemaker.log("adds-up") == ["I am algo-1"]
-    assert sagemaker.log("adds-up", host="algo-2") == ["I am algo-2"]
+    assert await unpacked(runtime, "adds-up", "output.tar.gz") == {"algo-1": "algo-1", "algo-2": "algo-2"}
+    assert await runtime.log("adds-up", host="algo-1") == ["I am algo-1"]
+    assert await runtime.log("adds-up", host="algo-2") == ["I am algo-2"]
 
 
 LAUNCHES = """
@@ -126,50 +147,54 @@ distributed.destroy_process_group()
 
 
 @pytest.mark.slow
-def test_torchrun_starts_workers_on_every_host(sagemaker):
-    sagemaker.train("torchrun", LAUNCHES, files={"worker.py": WORKER}, ResourceConfig=TWO)
+async def test_torchrun_starts_workers_on_every_host(runtime):
+    await runtime.train("torchrun", LAUNCHES, files={"worker.py": WORKER}, ResourceConfig=TWO)
 
-    job = sagemaker.trained("torchrun")
+    job = await runtime.ended("torchrun")
 
     assert job["TrainingJobStatus"] == "Completed", job
-    logs = [sagemaker.log("torchrun", host=host) for host in ("algo-1", "algo-2")]
+    logs = [await runtime.log("torchrun", host=host) for host in ("algo-1", "algo-2")]
     assert "rank 0 of 2" in logs[0]
     assert "rank 1 of 2" in logs[1]
 
 
-def test_where_one_host_fails_the_others_are_ended_and_its_reason_is_the_jobs(sagemaker, tmp_path):
+async def test_where_one_host_fails_the_others_are_ended_and_its_reason_is_the_jobs(runtime, tmp_path):
     held = tmp_path / "held"
     script = (
-        "import os, time\nheld = open(os.environ['HELD'], 'a')\n"
+        f"import os, time\nheld = open({str(held)!r}, 'a')\n"
         "if os.environ['SM_CURRENT_HOST'] == 'algo-2':\n    raise ValueError('no data on algo-2')\n"
         "time.sleep(600)"
     )
-    sagemaker.train("one-fails", script, ResourceConfig=TWO, Environment={"HELD": str(held)})
+    await runtime.train("one-fails", script, ResourceConfig=TWO)
 
-    job = sagemaker.trained("one-fails")
+    job = await runtime.ended("one-fails")
 
     assert job["TrainingJobStatus"] == "Failed"
     assert 'ErrorMessage "ValueError: no data on algo-2"' in job["FailureReason"]
-    assert holding(held) == []
+    assert await asyncio.to_thread(holding, held) == []
 
 
-def test_a_stop_reaches_every_host(sagemaker, tmp_path):
-    held = tmp_path / "held"
-    script = "import os, time\nheld = open(os.environ['HELD'], 'a')\nprint('begun')\ntime.sleep(600)"
-    sagemaker.train("stops", script, ResourceConfig=TWO, Environment={"HELD": str(held)})
-    for host in ("algo-1", "algo-2"):
-        sagemaker.until_logged("stops", "begun", host=host)
-    before = holding(held)
+async def test_a_stop_reaches_every_host(runtime, tmp_path):
+    held, begun = tmp_path / "held", [pipe_of(tmp_path / name) for name in ("algo-1", "algo-2")]
+    script = (
+        f"import os, time\nheld = open({str(held)!r}, 'a')\n"
+        f"open({str(tmp_path)!r} + '/' + os.environ['SM_CURRENT_HOST'], 'w').write('x')\ntime.sleep(600)"
+    )
+    await runtime.train("stops", script, ResourceConfig=TWO)
+    for pipe in begun:
+        await opened(pipe)
+    before = await asyncio.to_thread(holding, held)
 
-    sagemaker.client.stop_training_job(TrainingJobName="stops")
+    await runtime.aws("sagemaker", "StopTrainingJob", {"TrainingJobName": "stops"})
+    job = await runtime.ended("stops")
 
-    assert sagemaker.trained("stops")["TrainingJobStatus"] == "Stopped"
+    assert job["TrainingJobStatus"] == "Stopped"
     assert len(before) == 2
-    assert holding(held) == []
+    assert await asyncio.to_thread(holding, held) == []
 
 
-def test_hosts_of_several_groups_know_their_own_and_get_its_channels(sagemaker):
-    uri = sagemaker.put("grouped/a.txt", b"for the CPUs")
+async def test_hosts_of_several_groups_know_their_own_and_get_its_channels(runtime):
+    uri = await put(runtime, "grouped/a.txt", b"for the CPUs")
     script = (
         "import json, os\nfrom pathlib import Path\n"
         "seen = json.loads(Path('/opt/ml/input/config/resourceconfig.json').read_text())\n"
@@ -181,50 +206,45 @@ def test_hosts_of_several_groups_know_their_own_and_get_its_channels(sagemaker):
         {"InstanceGroupName": "gpus", "InstanceType": "ml.g5.xlarge", "InstanceCount": 1},
     ]
 
-    sagemaker.train(
+    await runtime.train(
         "grouped",
         script,
         ResourceConfig={"InstanceGroups": groups, "VolumeSizeInGB": 1},
-        InputDataConfig=[sharded("train", uri, InstanceGroupNames=["cpus"])],
+        InputDataConfig=[channel("train", uri, source={**SHARDED, "InstanceGroupNames": ["cpus"]})],
     )
-    job = sagemaker.trained("grouped")
-    with pytest.raises(ClientError) as unknown:
-        sagemaker.train(
+    job = await runtime.ended("grouped")
+    with pytest.raises(AWSError) as unknown:
+        await runtime.train(
             "no-group",
             script,
             ResourceConfig=TWO,
-            InputDataConfig=[sharded("train", uri, InstanceGroupNames=["gpus"])],
+            InputDataConfig=[channel("train", uri, source={"InstanceGroupNames": ["gpus"]})],
         )
 
     assert job["TrainingJobStatus"] == "Completed", job
-    assert sagemaker.log("grouped") == ["cpus ml.c5.xlarge 0 ['a.txt'] cpus"]
-    assert sagemaker.log("grouped", host="algo-2") == ["gpus ml.g5.xlarge 1 [] gpus"]
-    assert unknown.value.response["Error"]["Message"] == "Channel train: no instance group is named gpus"
+    assert await runtime.log("grouped", host="algo-1") == ["cpus ml.c5.xlarge 0 ['a.txt'] cpus"]
+    assert await runtime.log("grouped", host="algo-2") == ["gpus ml.g5.xlarge 1 [] gpus"]
+    assert unknown.value.message == "Channel train: no instance group is named gpus"
 
 
-def test_a_processing_job_spreads_its_input_over_its_hosts(sagemaker):
-    for name in "abc":
-        sagemaker.put(f"spread/{name}.txt", name.encode())
+async def test_a_processing_job_spreads_its_input_over_its_hosts(runtime):
+    uri = await letters(runtime, "a", "b", "c")
     script = (
         'host=$(sed \'s/.*current_host": "\\([^"]*\\).*/\\1/\' /opt/ml/config/resourceconfig.json); '
-        "cat /opt/ml/processing/input/*.txt > /opt/ml/processing/output/$host"
+        "cat /opt/ml/processing/input/* > /opt/ml/processing/output/$host"
     )
-
-    sagemaker.process(
+    spread = {"S3Uri": uri, "S3DataType": "S3Prefix", "LocalPath": "/opt/ml/processing/input", **SHARDED}
+    await process(
+        runtime,
         "spread",
-        *("sh", "-c", script),
+        script,
         instances=2,
-        inputs=[
-            (
-                f"s3://{BUCKET}/spread/",
-                "/opt/ml/processing/input",
-                ("S3DataDistributionType", "ShardedByS3Key"),
-            )
-        ],
-        outputs=[(f"s3://{BUCKET}/spread-out", "/opt/ml/processing/output", "EndOfJob")],
+        inputs=[{"InputName": "letters", "S3Input": spread}],
+        outputs=[output("spread", "EndOfJob", LocalPath="/opt/ml/processing/output")],
     )
-    job = sagemaker.processed("spread")
+    job = await runtime.ended("spread", kind="Processing")
 
     assert job["ProcessingJobStatus"] == "Completed", job
-    assert sagemaker.get(f"s3://{BUCKET}/spread-out/algo-1") == b"ac"
-    assert sagemaker.get(f"s3://{BUCKET}/spread-out/algo-2") == b"b"
+    for host, content in (("algo-1", b"ac"), ("algo-2", b"b")):
+        written = await runtime.aws("s3", "GetObject", {"Bucket": BUCKET, "Key": f"spread/{host}"})
+        assert written["Body"] == content

@@ -55,21 +55,21 @@ class Runtime:
             },
         )
 
-    async def until(self, name, *statuses, kind="Training"):
+    async def until(self, name, *statuses, kind="Training", member=None):
         """Woken by the announcements, as everybody who waits for a job."""
         async with asyncio.timeout(PATIENCE):
             while True:
                 self._changed.clear()
                 job = await self.aws("sagemaker", f"Describe{kind}Job", {f"{kind}JobName": name})
-                if job[f"{kind}JobStatus"] in statuses:
+                if job[member or f"{kind}JobStatus"] in statuses:
                     return job
                 await self._changed.wait()
 
     async def ended(self, name, *, kind="Training"):
         return await self.until(name, "Completed", "Failed", "Stopped", kind=kind)
 
-    async def log(self, name):
-        group = {"logGroupName": "/aws/sagemaker/TrainingJobs", "logStreamNamePrefix": f"{name}/"}
+    async def log(self, name, *, host=""):
+        group = {"logGroupName": "/aws/sagemaker/TrainingJobs", "logStreamNamePrefix": f"{name}/{host}"}
         events = await self.aws("logs", "FilterLogEvents", group)
         return [event["message"] for event in events["events"]]
 

@@ -55,17 +55,13 @@ class Sagemaker:
             },
         )
 
-    def process(self, name, *command, inputs=(), outputs=(), instances=1, **members):
+    def process(self, name, *command, inputs=(), outputs=(), **members):
         self.client.create_processing_job(
             ProcessingJobName=name,
             RoleArn=ROLE,
             AppSpecification={"ImageUri": "image", "ContainerEntrypoint": list(command)},
             ProcessingResources={
-                "ClusterConfig": {
-                    "InstanceCount": instances,
-                    "InstanceType": "ml.m5.xlarge",
-                    "VolumeSizeInGB": 1,
-                }
+                "ClusterConfig": {"InstanceCount": 1, "InstanceType": "ml.m5.xlarge", "VolumeSizeInGB": 1}
             },
             ProcessingInputs=[
                 {
@@ -75,10 +71,9 @@ class Sagemaker:
                         "LocalPath": path,
                         "S3DataType": "S3Prefix",
                         "S3InputMode": "File",
-                        **dict(more),
                     },
                 }
-                for number, (uri, path, *more) in enumerate(inputs)
+                for number, (uri, path) in enumerate(inputs)
             ],
             ProcessingOutputConfig={
                 "Outputs": [
@@ -111,17 +106,17 @@ class Sagemaker:
             time.sleep(0.05)
         return job
 
-    def until_logged(self, name, text, *, group="/aws/sagemaker/TrainingJobs", host="algo-1"):
+    def until_logged(self, name, text, *, group="/aws/sagemaker/TrainingJobs"):
         deadline = time.monotonic() + PATIENCE
-        while text not in (lines := self.log(name, group=group, host=host)):
+        while text not in (lines := self.log(name, group=group)):
             assert time.monotonic() < deadline, lines
             time.sleep(0.05)
 
-    def log(self, name, *, group="/aws/sagemaker/TrainingJobs", host="algo-1"):
+    def log(self, name, *, group="/aws/sagemaker/TrainingJobs"):
         logs = self.runtime.client("logs")
         try:
             pages = logs.get_paginator("filter_log_events").paginate(
-                logGroupName=group, logStreamNamePrefix=f"{name}/{host}-"
+                logGroupName=group, logStreamNamePrefix=f"{name}/algo-1-"
             )
             return [event["message"] for page in pages for event in page["events"]]
         except logs.exceptions.ResourceNotFoundException:

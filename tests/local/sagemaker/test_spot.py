@@ -1,6 +1,7 @@
 """Managed spot training: an interruption that a person asks for, and how the job goes on."""
 
 import asyncio
+from contextlib import asynccontextmanager
 
 import pytest
 from click.testing import CliRunner
@@ -17,11 +18,17 @@ SPOT = {
 }
 
 
-@pytest.fixture
-async def runtime(tmp_path):
-    async with running(data=tmp_path / "data", classes=CLASSES) as endpoint:
+@asynccontextmanager
+async def served(data):
+    async with running(data=data, classes=CLASSES) as endpoint:
         runtime = Runtime(endpoint)
         runtime.endpoint_url = endpoint.runtime.endpoint_url
+        yield runtime
+
+
+@pytest.fixture
+async def runtime(tmp_path):
+    async with served(tmp_path / "data") as runtime:
         yield runtime
 
 
@@ -113,6 +120,22 @@ async def test_a_job_is_stopped_while_it_waits_for_capacity(runtime, tmp_path):
     job = await runtime.ended("stops")
 
     assert (job["TrainingJobStatus"], job["SecondaryStatus"]) == ("Stopped", "Stopped")
+
+
+async def test_a_job_that_waits_for_capacity_goes_on_with_the_next_server(tmp_path):
+    begun, data = pipe_of(tmp_path / "begun"), tmp_path / "data"
+    async with served(data) as runtime:
+        await runtime.train("survives", SAVES.format(begun=str(begun)), **SPOT)
+        await opened(begun)
+        await interrupt(runtime, "survives", "--for", "10m")
+        await runtime.until("survives", "Interrupted", member="SecondaryStatus")
+
+    async with served(data) as runtime:
+        job = await runtime.ended("survives")
+        log = await runtime.log("survives")
+
+    assert job["TrainingJobStatus"] == "Completed", job
+    assert log[-1] == "resumed at 3 []"
 
 
 async def test_only_a_spot_job_that_trains_can_be_interrupted(runtime, tmp_path):
