@@ -18,8 +18,7 @@ from packaging.requirements import InvalidRequirement, Requirement
 from stagegate.local.processes import MOUNT_AT, Program
 from stagegate.local.sagemaker.hosts import Host
 from stagegate.local.sagemaker.toolkit import (
-    script_arguments,
-    script_parameters,
+    script_command,
     script_variables,
     value_of,
 )
@@ -82,8 +81,7 @@ def training_program(folder: Folder, job: Document, environment: Mapping[str, st
 
     program = script(parameters, algorithm)
     if program:
-        command = ["sh", program] if program.endswith(".sh") else ["python3", program]
-        command += script_arguments(script_parameters(parameters))
+        command = script_command(program, parameters, host, leader=host.leader(folder.is_isolated))
     else:
         command = [*algorithm["ContainerEntrypoint"], *algorithm.get("ContainerArguments", [])]
     variables = {

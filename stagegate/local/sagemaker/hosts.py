@@ -82,7 +82,7 @@ class Host:
         As in SageMaker's PyTorch container; where there are several hosts, also what torch reads from the
         environment, with one process on each host.
         """
-        leader = self.hosts[0] if names_resolve else "127.0.0.1"
+        leader = self.leader(names_resolve)
         several = {"RANK": self.rank, "NODE_RANK": self.rank, "WORLD_SIZE": len(self.hosts), "LOCAL_RANK": 0}
         return {
             "SM_HOST_COUNT": str(len(self.hosts)),
@@ -95,6 +95,10 @@ class Host:
             "NCCL_SOCKET_IFNAME": NETWORK_INTERFACE,
             **({name: str(value) for name, value in several.items()} if len(self.hosts) > 1 else {}),
         }
+
+    def leader(self, names_resolve: bool) -> str:
+        """Where the first host is reached."""
+        return self.hosts[0] if names_resolve else "127.0.0.1"
 
     def write_names(self, file: Path) -> None:
         """What the job has at /etc/hosts: for each host an address of this machine, so that all may listen

@@ -29,6 +29,7 @@ from stagegate.local.sagemaker.resources import (
     select,
     tags_of,
 )
+from stagegate.local.sagemaker.toolkit import check_distribution
 from stagegate.local.sagemaker.training import TRAINING, TrainingRun, moved
 from stagegate.local.service import AWSError, Runtime, Service
 
@@ -133,6 +134,7 @@ class Jobs(Service):
             )
         await check_channels(self.runtime.aws, InputDataConfig or [], algorithm, ResourceConfig)
         if script(hyperparameters, algorithm):
+            check_distribution(hyperparameters)
             source = submit_directory(hyperparameters)
             if source is None:
                 raise invalid(

@@ -10,16 +10,19 @@ from pathlib import Path
 from typing import Any
 
 from stagegate.local.sagemaker.hosts import NETWORK_INTERFACE, Host
+from stagegate.local.sagemaker.resources import refuse
 
 _NOT_THE_SCRIPTS = ("_tuning_objective_metric", "default_user_module_name")
 _NOT_THE_FRAMEWORKS = (
     *("sagemaker_program", "sagemaker_submit_directory", "sagemaker_enable_cloudwatch_metrics"),
     *("sagemaker_region", "sagemaker_container_log_level", "sagemaker_job_name", "sagemaker_s3_output"),
 )
-_DISTRIBUTES = (  # the hyperparameters that say that a framework spreads the training over the hosts
-    *("sagemaker_mpi_enabled", "sagemaker_parameter_server_enabled", "sagemaker_pytorch_ddp_enabled"),
+# The hyperparameters by which the SDK's `distribution` says how the training is spread over the hosts.
+_BY_TORCHRUN = ("sagemaker_torch_distributed_enabled", "sagemaker_pytorch_ddp_enabled")
+_BY_OTHERS = (
+    *("sagemaker_mpi_enabled", "sagemaker_parameter_server_enabled"),
     *("sagemaker_distributed_dataparallel_enabled", "sagemaker_pytorch_xla_multi_worker_enabled"),
-    *("sagemaker_multi_worker_mirrored_strategy_enabled", "sagemaker_torch_distributed_enabled"),
+    "sagemaker_multi_worker_mirrored_strategy_enabled",
 )
 _INFO = 20
 
@@ -41,6 +44,28 @@ def script_parameters(parameters: Mapping[str, str]) -> Document:
         for name, text in parameters.items()
         if not name.startswith("sagemaker_") and name not in _NOT_THE_SCRIPTS
     }
+
+
+def check_distribution(parameters: Mapping[str, str]) -> None:
+    """Refuse a distribution that we cannot provide."""
+    asked = [name for name in _BY_OTHERS if value_of(parameters.get(name, "false"))]
+    refuse([(f"the hyperparameter {name}", True) for name in asked], operation="CreateTrainingJob")
+
+
+def script_command(program: str, parameters: Mapping[str, str], host: Host, *, leader: str) -> list[str]:
+    """What runs the script on a host: its interpreter, or torchrun."""
+    arguments = script_arguments(script_parameters(parameters))
+    given = {name: value_of(text) for name, text in parameters.items()}
+    groups = _distribution_groups(given, host)
+    if not any(given.get(name) for name in _BY_TORCHRUN) or host.group.name not in groups:
+        return ["sh" if program.endswith(".sh") else "python3", program, *arguments]
+    hosts = [name for group in host.groups if group.name in groups for name in group.hosts]
+    processes = given.get("sagemaker_mpi_num_of_processes_per_host") or _gpus() or 1
+    command = ["torchrun", "--nnodes", str(len(hosts)), "--nproc_per_node", str(processes)]
+    if len(hosts) > 1:
+        command += ["--master_addr", leader, "--master_port", str(host.port)]
+        command += ["--node_rank", str(hosts.index(host.name))]
+    return [*command, program, *arguments]
 
 
 def script_arguments(users: Document) -> list[str]:
@@ -76,7 +101,7 @@ def script_variables(
         "module_dir": parameters.get("sagemaker_submit_directory", inside("code")),
         "module_name": program.removesuffix(".py") if program else None,
         "num_cpus": os.cpu_count(),
-        "num_gpus": len(list(Path("/dev").glob("nvidia[0-9]*"))),
+        "num_gpus": _gpus(),
         "num_neurons": 0,
         "output_data_dir": inside("output/data"),
         "output_dir": inside("output"),
@@ -120,15 +145,12 @@ def script_variables(
 
 
 def _of_the_hosts(host: Host, framework: Document) -> Document:
-    is_distributed = any(framework.get(name) for name in _DISTRIBUTES)
     return {
         "current_host": host.name,
         "current_instance_group": host.group.name,
         "current_instance_group_hosts": list(host.group.hosts),
         "current_instance_type": host.group.instance_type,
-        "distribution_instance_groups": framework.get(
-            "sagemaker_distribution_instance_groups", [host.group.name] if is_distributed else []
-        ),
+        "distribution_instance_groups": _distribution_groups(framework, host),
         "hosts": host.hosts,
         "instance_groups": [group.name for group in host.groups],
         "instance_groups_dict": {
@@ -137,6 +159,19 @@ def _of_the_hosts(host: Host, framework: Document) -> Document:
         "is_hetero": len(host.groups) > 1,
         "network_interface_name": NETWORK_INTERFACE,
     }
+
+
+def _distribution_groups(framework: Document, host: Host) -> list[str]:
+    """The instance groups over which the training is spread."""
+    asked = any(framework.get(name) for name in (*_BY_TORCHRUN, *_BY_OTHERS))
+    groups: list[str] = framework.get(
+        "sagemaker_distribution_instance_groups", [host.group.name] if asked else []
+    )
+    return groups
+
+
+def _gpus() -> int:
+    return len(list(Path("/dev").glob("nvidia[0-9]*")))
 
 
 def _text(value: Any) -> str:

@@ -126,16 +126,10 @@ async def test_two_hosts_find_each_other_and_add_up(runtime_with_torch):
     assert await runtime.log("adds-up", host="algo-2") == ["I am algo-2"]
 
 
-LAUNCHES = """
-import os, sys
-hosts, port = os.environ["SM_HOST_COUNT"], os.environ["SM_MASTER_PORT"]
-os.execvp(sys.executable, [
-    sys.executable, "-m", "torch.distributed.run", "--nnodes", hosts, "--nproc-per-node", "1",
-    "--node-rank", os.environ["SM_CURRENT_HOST_RANK"], "--master-addr", os.environ["SM_MASTER_ADDR"],
-    "--master-port", port, "worker.py",
-])
-"""
 WORKER = """
+import sys
+if "--fail" in sys.argv:
+    raise ValueError("no data")
 import torch
 from torch import distributed
 distributed.init_process_group("gloo")
@@ -146,16 +140,56 @@ distributed.destroy_process_group()
 """
 
 
+def distributed(runtime, name, **parameters):
+    """A job whose SDK was given a `distribution`."""
+    return runtime.train(
+        name,
+        WORKER,
+        ResourceConfig=TWO,
+        HyperParameters={
+            "sagemaker_program": "train.py",
+            "sagemaker_submit_directory": f"s3://{BUCKET}/{name}.tar.gz",
+            **parameters,
+        },
+    )
+
+
 @pytest.mark.slow
-async def test_torchrun_starts_workers_on_every_host(runtime):
-    await runtime.train("torchrun", LAUNCHES, files={"worker.py": WORKER}, ResourceConfig=TWO)
+async def test_torchrun_starts_as_many_workers_on_every_host_as_were_asked_for(runtime):
+    await distributed(
+        runtime,
+        "torchrun",
+        sagemaker_torch_distributed_enabled="true",
+        sagemaker_mpi_num_of_processes_per_host="2",
+    )
 
     job = await runtime.ended("torchrun")
 
     assert job["TrainingJobStatus"] == "Completed", job
-    logs = [await runtime.log("torchrun", host=host) for host in ("algo-1", "algo-2")]
-    assert "rank 0 of 2" in logs[0]
-    assert "rank 1 of 2" in logs[1]
+    said = [line for line in await runtime.log("torchrun", host="algo-1") if line.startswith("rank")]
+    assert sorted(said) == ["rank 0 of 4", "rank 1 of 4"]
+    said = [line for line in await runtime.log("torchrun", host="algo-2") if line.startswith("rank")]
+    assert sorted(said) == ["rank 2 of 4", "rank 3 of 4"]
+
+
+@pytest.mark.slow
+async def test_a_worker_of_torchrun_that_fails_fails_the_job_in_sagemakers_words(runtime):
+    failing = {"sagemaker_pytorch_ddp_enabled": "true", "fail": "true"}
+    await distributed(runtime, "fails", **failing)
+
+    job = await runtime.ended("fails")
+
+    assert job["TrainingJobStatus"] == "Failed"
+    assert 'Command "torchrun --nnodes 2 --nproc_per_node 1 --master_addr algo-1' in job["FailureReason"]
+
+
+async def test_a_distribution_that_is_not_there_is_refused_by_name(runtime):
+    with pytest.raises(AWSError) as caught:
+        await distributed(runtime, "mpi", sagemaker_mpi_enabled="true")
+
+    assert caught.value.message == (
+        "CreateTrainingJob: the hyperparameter sagemaker_mpi_enabled is not supported by the local runtime"
+    )
 
 
 async def test_where_one_host_fails_the_others_are_ended_and_its_reason_is_the_jobs(runtime, tmp_path):
