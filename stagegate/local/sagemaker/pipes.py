@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 import itertools
 import os
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -32,13 +32,24 @@ class Pipe:
         """Fill one pipe after the other, until this is cancelled."""
         with ThreadPoolExecutor(max_workers=1, thread_name_prefix="pipe") as thread:
             for number in itertools.count():
-                async with _opened(self._at(number), thread) as writer:
-                    self._make(number + 1)
-                    with contextlib.suppress(ConnectionError):  # the script has had enough of this epoch
-                        async for content in self._epoch(number):
-                            writer.write(content)
-                            await writer.drain()
-                self._at(number).unlink()
+                with _held(self._at(number)) as pipe:
+                    async with _opened(pipe, thread) as writer:
+                        self._make(number + 1)
+                        with contextlib.suppress(ConnectionError):  # the script has had enough of this epoch
+                            async for content in self._epoch(number):
+                                writer.write(content)
+                                await writer.drain()
+                self._at(number).unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def _held(path: Path) -> Iterator[Path]:
+    """A path to the named pipe that stays, even where the script takes the pipe itself away."""
+    descriptor = os.open(path, os.O_PATH)
+    try:
+        yield Path(f"/proc/self/fd/{descriptor}")
+    finally:
+        os.close(descriptor)
 
 
 @contextlib.asynccontextmanager

@@ -83,6 +83,13 @@ async def test_pipe_mode_streams_every_epoch_anew_and_leaves_no_thread(runtime):
     assert [thread for thread in threading.enumerate() if thread.name.startswith("pipe")] == []
 
 
+async def test_a_script_may_take_a_pipe_away_that_it_never_reads(runtime):
+    uri = await letters(runtime, "a")
+    script = "import os\nos.remove('/opt/ml/input/data/train_0')\nprint('gone')"
+
+    assert await run(runtime, "removes", script, channel("train", uri, InputMode="Pipe")) == ["gone"]
+
+
 async def test_a_script_may_close_a_pipe_early_and_read_the_next_epoch(runtime):
     uri = await put(runtime, "large", bytes(1_000_000))
     script = (
