@@ -15,7 +15,11 @@ from stagegate.local.log_stream import LogStream
 
 _LOGGER = logging.getLogger(__name__)
 MOUNT_AT = Path("/opt/ml")
-_KEPT = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "LD_LIBRARY_PATH", "CUDA_VISIBLE_DEVICES")
+_KEPT = (
+    *("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "LD_LIBRARY_PATH", "CUDA_VISIBLE_DEVICES"),
+    *("SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"),
+)
+_SET_UP = ("PIP_", "UV_")  # what begins so says how packages are installed on this machine
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -187,7 +191,7 @@ class Processes:
 
 def inherited() -> dict[str, str]:
     """What a job gets of the server's own environment; our interpreter is the first on its path."""
-    kept = {name: os.environ[name] for name in _KEPT if name in os.environ}
+    kept = {name: value for name, value in os.environ.items() if name in _KEPT or name.startswith(_SET_UP)}
     return kept | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{kept.get('PATH', os.defpath)}"}
 
 

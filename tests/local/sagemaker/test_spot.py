@@ -19,8 +19,8 @@ SPOT = {
 
 
 @asynccontextmanager
-async def served(data):
-    async with running(data=data, classes=CLASSES) as endpoint:
+async def served(data, **settings):
+    async with running(data=data, classes=CLASSES, **settings) as endpoint:
         runtime = Runtime(endpoint)
         runtime.endpoint_url = endpoint.runtime.endpoint_url
         yield runtime
@@ -108,6 +108,20 @@ async def test_a_job_that_waits_too_long_for_capacity_is_stopped(runtime, tmp_pa
     assert statuses(job) == [
         *("Starting", "Downloading", "Training", "Interrupted", "Stopping", "MaxWaitTimeExceeded")
     ]
+
+
+async def test_a_job_that_never_gets_capacity_is_stopped(tmp_path):
+    begun = pipe_of(tmp_path / "begun")
+    condition = {"MaxRuntimeInSeconds": 1, "MaxWaitTimeInSeconds": 1}
+    async with served(tmp_path / "data", max_jobs=1) as runtime:
+        await runtime.train("in-the-way", SAVES.format(begun=str(begun)))
+        await opened(begun)
+
+        await runtime.train("never", "", **SPOT | {"StoppingCondition": condition})
+        job = await runtime.ended("never")
+
+    assert job["TrainingJobStatus"] == "Stopped"
+    assert statuses(job) == ["Starting", "Stopping", "MaxWaitTimeExceeded"]
 
 
 async def test_a_job_is_stopped_while_it_waits_for_capacity(runtime, tmp_path):
