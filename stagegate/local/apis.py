@@ -119,8 +119,10 @@ def identify(request: HttpRequest, host: str) -> Target:
     signing_name = _signing_name(request)
     service = _by_signing_name(signing_name, request.path)
     api = APIS[_known(service, signing_name)]
-    if api.protocol in (REST_JSON, REST_XML):
-        return _by_path(api, request, host)
+    if api.protocol == REST_JSON:
+        return _by_path(api, request)
+    if api.protocol == REST_XML:
+        return _by_path_of_s3(api, request, host)
     action = _form(request).get("Action")
     if action is None:
         raise AWSError("MissingAction", f"The request to {api.name} names no operation.")
@@ -167,7 +169,34 @@ def _form(request: HttpRequest) -> dict[str, str]:
     return form
 
 
-def _by_path(api: Api, request: HttpRequest, host: str) -> Target:
+def _by_path(api: Api, request: HttpRequest) -> Target:
+    for method, pattern, query, operation in _routes(api.name):
+        if method == request.method and (found := pattern.fullmatch(request.path)) and query in request.query:
+            parameters = {name: unquote(value) for name, value in found.groupdict().items()}
+            return _target(api.name, operation, REST_JSON, **parameters)
+    raise _no_operation(api, request)
+
+
+@cache
+def _routes(service: str) -> list[tuple[str, re.Pattern[str], str, str]]:
+    """Methods, paths, queries and operations of a REST API; those with more written out come first."""
+    routes = []
+    for name in model(service).operation_names:
+        http = model(service).operation_model(name).http
+        path, _, query = str(http["requestUri"]).partition("?")
+        pattern, literal = "", 0
+        for part in re.split(r"(\{[^}]+\})", path.rstrip("/")):
+            if part.startswith("{"):
+                some = ".+" if part.endswith("+}") else "[^/]+"
+                pattern += f"(?P<{part.strip('{+}')}>{some})"
+            else:
+                pattern += re.escape(part)
+                literal += len(part)
+        routes.append((-literal - len(query), str(http["method"]), re.compile(f"{pattern}/?"), query, name))
+    return [route[1:] for route in sorted(routes, key=lambda route: route[0])]
+
+
+def _by_path_of_s3(api: Api, request: HttpRequest, host: str) -> Target:
     from moto.core.request import Request
     from moto.core.routing import get_service_router
     from werkzeug.exceptions import NotFound
@@ -177,11 +206,13 @@ def _by_path(api: Api, request: HttpRequest, host: str) -> Target:
             get_service_router(api.name)._get_router(api.protocol).match(Request(request.wsgi_environ(host)))
         )
     except NotFound:
-        raise AWSError(
-            "UnknownOperationException",
-            f"{request.method} {request.path} is no operation of {api.name}.",
-            status=404,
-        ) from None
-    return Target(
-        service=api.name, operation=operation.name, protocol=api.protocol, path_parameters=path_parameters
+        raise _no_operation(api, request) from None
+    return _target(api.name, operation.name, api.protocol, **path_parameters)
+
+
+def _no_operation(api: Api, request: HttpRequest) -> AWSError:
+    return AWSError(
+        "UnknownOperationException",
+        f"{request.method} {request.path} is no operation of {api.name}.",
+        status=404,
     )

@@ -1,6 +1,6 @@
 """AWS's request and response formats, from botocore's own service models.
 
-JSON, REST-JSON and CBOR are read and written here; the query protocol through `moto.core.parse` and
+JSON, REST-JSON and CBOR are read and written here; the query protocol and S3's through `moto.core.parse` and
 `moto.core.serialize` (moto is pinned, and tests/local/test_protocol.py says what is relied upon).
 What services see is what boto3 shows: blobs are bytes, timestamps are aware datetimes, None is absence.
 """
@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from email.utils import format_datetime
 from typing import Any
+from urllib.parse import parse_qs
 from xml.sax.saxutils import escape
 
 from botocore.utils import parse_timestamp
@@ -35,6 +36,8 @@ def parse(target: Target, request: HttpRequest, host: str) -> dict[str, Any]:
         if target.protocol == CBOR:
             document = cbor.decode(request.body) if request.body else {}
             return dict(_from_document(operation.input_shape, document))
+        if target.protocol == REST_JSON:
+            return _parse_rest_json(target, operation, request)
         return _with_empty_body(operation, _parse_with_moto(target, operation, request, host))
     except AWSError:
         raise
@@ -134,6 +137,68 @@ def _from_document(shape: Any, value: Any) -> Any:
     if kind in ("float", "double") and (isinstance(value, int) or value in ("NaN", "Infinity", "-Infinity")):
         return value if isinstance(value, bool) else float(value)
     return value
+
+
+def _parse_rest_json(target: Target, operation: Any, request: HttpRequest) -> dict[str, Any]:
+    shape = operation.input_shape
+    if shape is None:
+        return {}
+    members: dict[str, Any] = {}
+    payload = shape.serialization.get("payload")
+    in_body = payload is None and any("location" not in each.serialization for each in shape.members.values())
+    document = _json(request.body) if in_body else {}
+    query = parse_qs(request.query, keep_blank_values=True)
+    for name, member in shape.members.items():
+        at = member.serialization.get("name", name)
+        given: Any = None
+        match member.serialization.get("location"):
+            case "uri":
+                given = _from_text(member, target.path_parameters[at])
+            case "querystring" if member.type_name == "list":
+                given = [_from_text(member.member, value) for value in query[at]] if at in query else None
+            case "querystring":
+                given = _from_text(member, query[at][0]) if at in query else None
+            case "header":
+                value = request.headers.get(at.lower())
+                given = None if value is None else _from_text(member, value)
+            case "headers":
+                prefix = at.lower()
+                given = {
+                    header[len(prefix) :]: value
+                    for header, value in request.headers.items()
+                    if header.startswith(prefix)
+                }
+            case _ if name == payload:
+                given = _payload(member, request.body)
+            case _ if document.get(at) is not None:
+                given = _from_document(member, document[at])
+        if given is not None:
+            members[name] = given
+    return _with_empty_body(operation, members)
+
+
+def _payload(shape: Any, body: bytes) -> Any:
+    if not body:
+        return None
+    if shape.type_name == "blob":
+        return body
+    return body.decode() if shape.type_name == "string" else _from_document(shape, _json(body))
+
+
+def _from_text(shape: Any, text: str) -> Any:
+    """What stands in a path, a query or a header."""
+    match shape.type_name:
+        case "integer" | "long":
+            return int(text)
+        case "float" | "double":
+            return float(text)
+        case "boolean":
+            return text.lower() == "true"
+        case "timestamp":
+            return _time(text)
+    if shape.serialization.get("jsonvalue"):
+        return json.loads(base64.b64decode(text))
+    return text
 
 
 def _parse_with_moto(target: Target, operation: Any, request: HttpRequest, host: str) -> dict[str, Any]:

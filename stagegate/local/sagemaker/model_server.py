@@ -246,7 +246,7 @@ def main() -> None:
             log_level="warning",
             access_log=False,
             lifespan="off",
-            http="h11",
+            http="httptools",
             loop="asyncio",
             timeout_keep_alive=_NEVER,
         )
