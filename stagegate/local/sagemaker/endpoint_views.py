@@ -43,6 +43,8 @@ def described(endpoint: Document) -> Document:
             "DestinationS3Uri": capture["DestinationS3Uri"],
             "KmsKeyId": capture.get("KmsKeyId", ""),
         }
+    if (asynchronous := planned.get("AsyncInferenceConfig")) is not None:
+        answer["AsyncInferenceConfig"] = asynchronous
     if (pending := endpoint.get("Pending")) is not None:
         doing = "Deleting" if status == "RollingBack" else "Creating"
         answer["PendingDeploymentSummary"] = {

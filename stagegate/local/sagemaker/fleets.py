@@ -46,6 +46,7 @@ def plan(runtime: Runtime, config_name: str) -> Document:
     return {
         "EndpointConfigName": config_name,
         "DataCaptureConfig": config.get("DataCaptureConfig"),
+        "AsyncInferenceConfig": config.get("AsyncInferenceConfig"),
         "Variants": variants,
     }
 
@@ -76,6 +77,7 @@ def fleet(runtime: Runtime, endpoint: str, planned: Document) -> Fleet:
         },
         weights=weights(planned),
         data_capture=planned["DataCaptureConfig"],
+        is_asynchronous=planned.get("AsyncInferenceConfig") is not None,
     )
 
 

@@ -56,6 +56,11 @@ class ModelProcess:
     def is_healthy(self) -> bool:
         return self._healthy.is_set()
 
+    @property
+    def has_stopped(self) -> bool:
+        """Whether it was ended for good; what it was asked then is lost, but not by its fault."""
+        return self._listening.fileno() < 0
+
     async def start(self, *, seconds: float) -> None:
         """Return when it is healthy; else end it and raise `Unhealthy`."""
         try:

@@ -117,6 +117,7 @@ class Models(Service):
         EndpointConfigName: str,
         ProductionVariants: list[Document],
         DataCaptureConfig: Document | None = None,
+        AsyncInferenceConfig: Document | None = None,
         Tags: list[dict[str, str]] | None = None,
         KmsKeyId: str | None = None,
         ExecutionRoleArn: str | None = None,
@@ -132,6 +133,11 @@ class Models(Service):
                 raise invalid(f'Duplicate variant name "{name}": variant names must be unique')
         if DataCaptureConfig is not None:
             s3.split_uri(DataCaptureConfig["DestinationS3Uri"])
+        for member in ("S3OutputPath", "S3FailurePath"):
+            if (
+                uri := (AsyncInferenceConfig or {"OutputConfig": {}})["OutputConfig"].get(member)
+            ) is not None:
+                s3.split_uri(uri)
 
         arn = self.runtime.arn("sagemaker", f"endpoint-config/{EndpointConfigName}")
         if self.runtime.store.get(CONFIG, EndpointConfigName):
@@ -141,6 +147,7 @@ class Models(Service):
             "EndpointConfigArn": arn,
             "ProductionVariants": variants,
             "DataCaptureConfig": DataCaptureConfig,
+            "AsyncInferenceConfig": AsyncInferenceConfig,
             "KmsKeyId": KmsKeyId,
             "CreationTime": datetime.now(UTC),
             "ExecutionRoleArn": ExecutionRoleArn,

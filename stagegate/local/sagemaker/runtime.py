@@ -10,12 +10,11 @@ from stagegate.local.sagemaker.data_capture import DataCapture
 from stagegate.local.sagemaker.invocation_metrics import InvocationMetrics
 from stagegate.local.sagemaker.model_process import ModelProcess
 from stagegate.local.sagemaker.resources import ENDPOINT
-from stagegate.local.sagemaker.routing import Fleet, Route, routes_of
+from stagegate.local.sagemaker.routing import SERVING, Fleet, Route, routes_of
 from stagegate.local.service import AWSError, Runtime, Service
 
 _SECONDS = 60  # that a model has for its answer
 _MAX_BODY = 6_291_456
-_SERVING = ("InService", "Updating", "RollingBack")
 _CUSTOM_ATTRIBUTES = "x-amzn-sagemaker-custom-attributes"
 
 
@@ -105,12 +104,18 @@ class Invocations(Service):
             async with asyncio.timeout(_SECONDS):
                 while (route := self._routes.get(endpoint)) is None:
                     document = self.runtime.store.get(ENDPOINT, endpoint)
-                    if document is None or document["EndpointStatus"] not in _SERVING:
+                    if document is None or document["EndpointStatus"] not in SERVING:
                         raise AWSError(
                             "ValidationError",
                             f"Endpoint {endpoint} of account {self.runtime.account_id} not found.",
                         )
                     await self._routes.change()
+                if any(fleet.is_asynchronous for fleet, _ in route.fleets):
+                    raise AWSError(
+                        "ValidationError",
+                        f"Endpoint {endpoint} of account {self.runtime.account_id} is an asynchronous "
+                        "endpoint. Use InvokeEndpointAsync.",
+                    )
                 return route
         raise AWSError("ServiceUnavailable", f"Endpoint {endpoint} is not ready yet.", status=503)
 
