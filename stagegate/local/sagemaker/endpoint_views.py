@@ -1,6 +1,6 @@
 """An endpoint's document as DescribeEndpoint and its announcements show it."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -31,9 +31,10 @@ def described(endpoint: Document) -> Document:
     answer["EndpointConfigName"] = planned["EndpointConfigName"]
     if status != "Failed":
         doing = {"Creating": "Creating", "Deleting": "Deleting"}.get(status)
-        answer["ProductionVariants"] = [
-            _variant(entry, doing=doing, since=endpoint["LastModifiedTime"]) for entry in planned["Variants"]
-        ]
+        for member, entries in _variants(planned):
+            answer[member] = [
+                _variant(entry, doing=doing, since=endpoint["LastModifiedTime"]) for entry in entries
+            ]
     if (capture := planned.get("DataCaptureConfig")) is not None:
         is_on = capture.get("EnableCapture", True)
         answer["DataCaptureConfig"] = {
@@ -49,13 +50,16 @@ def described(endpoint: Document) -> Document:
         doing = "Deleting" if status == "RollingBack" else "Creating"
         answer["PendingDeploymentSummary"] = {
             "EndpointConfigName": pending["Fleet"]["EndpointConfigName"],
-            "ProductionVariants": [
-                {
-                    **_variant(entry, doing=doing, since=pending["StartTime"]),
-                    "InstanceType": entry["Variant"]["InstanceType"],
-                }
-                for entry in pending["Fleet"]["Variants"]
-            ],
+            **{
+                member: [
+                    {
+                        **_variant(entry, doing=doing, since=pending["StartTime"]),
+                        "InstanceType": entry["Variant"]["InstanceType"],
+                    }
+                    for entry in entries
+                ]
+                for member, entries in _variants(pending["Fleet"])
+            },
             "StartTime": pending["StartTime"],
         }
     return answer
@@ -67,6 +71,13 @@ def detail(endpoint: Document) -> Document:
     status = view["EndpointStatus"]
     plain: Document = _plain(view)
     return {**plain, "EndpointStatus": _EVENT_STATUS.get(status, status.upper())}
+
+
+def _variants(planned: Document) -> Iterator[tuple[str, list[Document]]]:
+    """The production variants, and the shadows where there are some."""
+    yield "ProductionVariants", planned["Variants"]
+    if shadows := planned.get("ShadowVariants"):
+        yield "ShadowProductionVariants", shadows
 
 
 def _variant(entry: Mapping[str, Any], *, doing: str | None, since: datetime) -> Document:

@@ -169,12 +169,12 @@ class Endpoints(Service):
         endpoint = self._changeable(EndpointName)
         planned = endpoint["Fleet"]
         desired = {entry["VariantName"]: entry for entry in DesiredWeightsAndCapacities}
-        if unknown := sorted(desired.keys() - fleets.weights(planned).keys()):
+        if unknown := sorted(desired.keys() - fleets.weights(fleets.entries(planned)).keys()):
             raise invalid(
                 f"The variant name(s) {', '.join(f'{name!r}' for name in unknown)} is/are not present within "
                 f'endpoint configuration "{planned["EndpointConfigName"]}".'
             )
-        for entry in planned["Variants"]:
+        for entry in fleets.entries(planned):
             wanted = desired.get(entry["Variant"]["VariantName"], {})
             entry["Weight"] = wanted.get("DesiredWeight", entry["Weight"])
             entry["InstanceCount"] = wanted.get("DesiredInstanceCount", entry["InstanceCount"])
@@ -263,7 +263,12 @@ class Endpoints(Service):
         put_tags(self.runtime.store, endpoint["EndpointArn"], None)
 
     async def _reweigh(self, name: str) -> None:
-        fleet = replace(self._serving[name], weights=fleets.weights(self._endpoint(name)["Fleet"]))
+        planned = self._endpoint(name)["Fleet"]
+        fleet = replace(
+            self._serving[name],
+            weights=fleets.weights(planned["Variants"]),
+            shadow_weights=fleets.weights(planned.get("ShadowVariants", ())),
+        )
         self._serve(name, fleet)
         self._change(name, EndpointStatus="InService")
 

@@ -3,7 +3,7 @@
 import asyncio
 import shutil
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -27,55 +27,53 @@ def plan(runtime: Runtime, config_name: str) -> Document:
     if config is None:
         arn = runtime.arn("sagemaker", f"endpoint-config/{config_name}")
         raise invalid(f'Could not find endpoint configuration "{arn}".')
-    variants = []
-    for variant in config["ProductionVariants"]:
-        model = runtime.store.get(MODEL, variant["ModelName"])
-        if model is None:
-            arn = runtime.arn("sagemaker", f"model/{variant['ModelName']}")
-            raise invalid(f'Could not find model "{arn}".')
-        variants.append(
-            {
-                "Variant": variant,
-                "Container": model["Resolved"],
-                "InstanceId": f"i-{uuid.uuid4().hex[:17]}",
-                "Weight": variant["InitialVariantWeight"],
-                "InstanceCount": variant["InitialInstanceCount"],
-                "ResolutionTime": datetime.now(UTC),
-            }
-        )
     return {
         "EndpointConfigName": config_name,
         "DataCaptureConfig": config.get("DataCaptureConfig"),
         "AsyncInferenceConfig": config.get("AsyncInferenceConfig"),
-        "Variants": variants,
+        "Variants": [_planned(runtime, variant) for variant in config["ProductionVariants"]],
+        "ShadowVariants": [
+            _planned(runtime, variant) for variant in config.get("ShadowProductionVariants") or ()
+        ],
     }
+
+
+def entries(planned: Document) -> list[Document]:
+    """What has a process: the production variants, then the shadows."""
+    return [*planned["Variants"], *planned.get("ShadowVariants", ())]
 
 
 def with_properties_of(current: Document, planned: Document, *, excluded: set[str]) -> Document:
     """`planned` with the weights, instance counts and data capture that `current` has come to."""
-    known = {entry["Variant"]["VariantName"]: entry for entry in current["Variants"]}
-    variants = []
-    for entry in planned["Variants"]:
+    known = {entry["Variant"]["VariantName"]: entry for entry in entries(current)}
+
+    def retained(entry: Document) -> Document:
         kept = known.get(entry["Variant"]["VariantName"], entry)
         weight = entry if "DesiredWeight" in excluded else kept
         count = entry if "DesiredInstanceCount" in excluded else kept
-        variants.append({**entry, "Weight": weight["Weight"], "InstanceCount": count["InstanceCount"]})
+        return {**entry, "Weight": weight["Weight"], "InstanceCount": count["InstanceCount"]}
+
     capture = planned if "DataCaptureConfig" in excluded else current
-    return {**planned, "Variants": variants, "DataCaptureConfig": capture["DataCaptureConfig"]}
+    return {
+        **planned,
+        "Variants": [retained(entry) for entry in planned["Variants"]],
+        "ShadowVariants": [retained(entry) for entry in planned["ShadowVariants"]],
+        "DataCaptureConfig": capture["DataCaptureConfig"],
+    }
 
 
-def weights(planned: Document) -> dict[str, float]:
-    return {entry["Variant"]["VariantName"]: entry["Weight"] for entry in planned["Variants"]}
+def weights(variants: Iterable[Document]) -> dict[str, float]:
+    return {entry["Variant"]["VariantName"]: entry["Weight"] for entry in variants}
 
 
 def fleet(runtime: Runtime, endpoint: str, planned: Document) -> Fleet:
     """The fleet, with nothing running yet."""
+    shadows = planned.get("ShadowVariants", ())
     return Fleet(
-        variants={
-            entry["Variant"]["VariantName"]: _process(runtime, endpoint, entry)
-            for entry in planned["Variants"]
-        },
-        weights=weights(planned),
+        variants=_processes(runtime, endpoint, planned["Variants"]),
+        weights=weights(planned["Variants"]),
+        shadows=_processes(runtime, endpoint, shadows),
+        shadow_weights=weights(shadows),
         data_capture=planned["DataCaptureConfig"],
         is_asynchronous=planned.get("AsyncInferenceConfig") is not None,
     )
@@ -84,8 +82,10 @@ def fleet(runtime: Runtime, endpoint: str, planned: Document) -> Fleet:
 async def start(runtime: Runtime, endpoint: str, planned: Document, fleet: Fleet) -> None:
     """Return when each variant is healthy; else end all of them and raise `Failed`."""
     starts = [
-        asyncio.create_task(_start(runtime, endpoint, entry, fleet.variants[entry["Variant"]["VariantName"]]))
-        for entry in planned["Variants"]
+        asyncio.create_task(
+            _start(runtime, endpoint, entry, fleet.processes[entry["Variant"]["VariantName"]])
+        )
+        for entry in entries(planned)
     ]
     try:
         await asyncio.gather(*starts)
@@ -99,23 +99,23 @@ async def start(runtime: Runtime, endpoint: str, planned: Document, fleet: Fleet
 
 async def resume(runtime: Runtime, endpoint: str, planned: Document, fleet: Fleet) -> None:
     """Bring back what was in service when the server ended; it takes requests as soon as it is healthy."""
-    for entry in planned["Variants"]:
+    for entry in entries(planned):
         await model_data.fetch(runtime.aws, entry["Container"], _folder(runtime, endpoint, entry) / "model")
-        fleet.variants[entry["Variant"]["VariantName"]].resume()
+        fleet.processes[entry["Variant"]["VariantName"]].resume()
 
 
 async def end(fleet: Fleet) -> None:
     """End the processes; their files stay, for the next start."""
-    await asyncio.gather(*(process.stop() for process in fleet.variants.values()))
+    await asyncio.gather(*(process.stop() for process in fleet.processes.values()))
 
 
 async def stop(runtime: Runtime, endpoint: str, planned: Document, fleet: Fleet) -> None:
     """End the processes once they have answered what they were asked, and remove their files."""
     try:
-        await asyncio.gather(*(process.drain() for process in fleet.variants.values()))
+        await asyncio.gather(*(process.drain() for process in fleet.processes.values()))
     finally:
         await end(fleet)
-    for entry in planned["Variants"]:
+    for entry in entries(planned):
         await asyncio.to_thread(shutil.rmtree, _folder(runtime, endpoint, entry), ignore_errors=True)
 
 
@@ -125,7 +125,8 @@ async def sweep(runtime: Runtime, endpoints: Sequence[Document]) -> None:
         _folder(runtime, endpoint["EndpointName"], entry)
         for endpoint in endpoints
         for planned in (endpoint["Fleet"], endpoint.get("Pending", {}).get("Fleet"))
-        for entry in (planned or {"Variants": ()})["Variants"]
+        if planned
+        for entry in entries(planned)
     }
     for folder in set((runtime.data / "endpoints").glob("*/*/*")) - wanted:
         await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
@@ -158,6 +159,25 @@ async def _start(runtime: Runtime, endpoint: str, entry: Document, process: Mode
             f"The primary container for production variant {variant['VariantName']} did not pass the ping "
             "health check. Please check CloudWatch logs for this endpoint."
         ) from error
+
+
+def _planned(runtime: Runtime, variant: Document) -> Document:
+    model = runtime.store.get(MODEL, variant["ModelName"])
+    if model is None:
+        arn = runtime.arn("sagemaker", f"model/{variant['ModelName']}")
+        raise invalid(f'Could not find model "{arn}".')
+    return {
+        "Variant": variant,
+        "Container": model["Resolved"],
+        "InstanceId": f"i-{uuid.uuid4().hex[:17]}",
+        "Weight": variant["InitialVariantWeight"],
+        "InstanceCount": variant["InitialInstanceCount"],
+        "ResolutionTime": datetime.now(UTC),
+    }
+
+
+def _processes(runtime: Runtime, endpoint: str, variants: Iterable[Document]) -> dict[str, ModelProcess]:
+    return {entry["Variant"]["VariantName"]: _process(runtime, endpoint, entry) for entry in variants}
 
 
 def _process(runtime: Runtime, endpoint: str, entry: Document) -> ModelProcess:

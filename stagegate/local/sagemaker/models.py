@@ -118,6 +118,7 @@ class Models(Service):
         ProductionVariants: list[Document],
         DataCaptureConfig: Document | None = None,
         AsyncInferenceConfig: Document | None = None,
+        ShadowProductionVariants: list[Document] | None = None,
         Tags: list[dict[str, str]] | None = None,
         KmsKeyId: str | None = None,
         ExecutionRoleArn: str | None = None,
@@ -128,7 +129,14 @@ class Models(Service):
         refuse(others.items(), operation="CreateEndpointConfig")
         check_name(EndpointConfigName, member="endpointConfigName")
         variants = [self._variant(variant) for variant in ProductionVariants]
-        for name, count in Counter(variant["VariantName"] for variant in variants).items():
+        shadows = [self._variant(variant) for variant in ShadowProductionVariants or ()]
+        if shadows and not len(variants) == len(shadows) == 1:
+            raise invalid(
+                "Only one of ProductionVariants and one of ShadowProductionVariants can be specified"
+            )
+        if shadows and AsyncInferenceConfig:
+            raise invalid("ShadowProductionVariants are not supported with AsyncInferenceConfig")
+        for name, count in Counter(variant["VariantName"] for variant in (*variants, *shadows)).items():
             if count > 1:
                 raise invalid(f'Duplicate variant name "{name}": variant names must be unique')
         if DataCaptureConfig is not None:
@@ -146,6 +154,7 @@ class Models(Service):
             "EndpointConfigName": EndpointConfigName,
             "EndpointConfigArn": arn,
             "ProductionVariants": variants,
+            "ShadowProductionVariants": shadows or None,
             "DataCaptureConfig": DataCaptureConfig,
             "AsyncInferenceConfig": AsyncInferenceConfig,
             "KmsKeyId": KmsKeyId,

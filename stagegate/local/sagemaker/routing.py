@@ -23,6 +23,13 @@ class Fleet:
     weights: Mapping[str, float]
     data_capture: Mapping[str, Any] | None = None
     is_asynchronous: bool = False
+    shadows: Mapping[str, ModelProcess] = field(default_factory=dict)
+    shadow_weights: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def processes(self) -> dict[str, ModelProcess]:
+        """All of them: the production variants' and the shadows'."""
+        return {**self.variants, **self.shadows}
 
     def pick(self) -> str:
         """A variant, by the weights; the first one where no weight says anything."""

@@ -11,6 +11,7 @@ from stagegate.local.sagemaker.invocation_metrics import InvocationMetrics
 from stagegate.local.sagemaker.model_process import ModelProcess
 from stagegate.local.sagemaker.resources import ENDPOINT
 from stagegate.local.sagemaker.routing import SERVING, Fleet, Route, routes_of
+from stagegate.local.sagemaker.shadowing import Shadowing
 from stagegate.local.service import AWSError, Runtime, Service
 
 _SECONDS = 60  # that a model has for its answer
@@ -26,6 +27,7 @@ class Invocations(Service):
         self._routes = routes_of(runtime)
         self._capture = DataCapture(runtime.aws, spawn=self.spawn)
         self._metrics = InvocationMetrics(runtime.aws, spawn=self.spawn)
+        self._shadowing = Shadowing(capture=self._capture, metrics=self._metrics, spawn=self.spawn)
 
     async def stop(self) -> None:
         await self._capture.flush()
@@ -63,6 +65,15 @@ class Invocations(Service):
             *([(_CUSTOM_ATTRIBUTES, CustomAttributes)] if CustomAttributes else []),
             *([("x-amzn-sagemaker-inference-id", InferenceId)] if InferenceId else []),
         ]
+        self._shadowing.copy(
+            fleet,
+            endpoint=EndpointName,
+            variant=variant,
+            headers=headers,
+            body=Body,
+            inference_id=InferenceId,
+            custom_attributes=CustomAttributes,
+        )
         sent = time.perf_counter()
         reply = await self._ask(EndpointName, process, headers, Body)
         answered = time.perf_counter()

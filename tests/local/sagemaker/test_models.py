@@ -110,7 +110,6 @@ async def test_an_endpoint_config_is_described_as_it_was_created(sagemaker: Sage
 @pytest.mark.parametrize(
     ("members", "message"),
     [
-        ({"ShadowProductionVariants": [variant("scenes")]}, "ShadowProductionVariants is not supported"),
         ({"ExplainerConfig": {"ClarifyExplainerConfig": {}}}, "ExplainerConfig is not supported"),
         (
             {"ProductionVariants": [variant("scenes", ServerlessConfig={"MemorySizeInMB": 1024})]},
@@ -119,7 +118,7 @@ async def test_an_endpoint_config_is_described_as_it_was_created(sagemaker: Sage
         ({"ProductionVariants": [variant("scenes"), variant("scenes")]}, "Duplicate variant name"),
         ({"ProductionVariants": [variant("none")]}, "Could not find model"),
     ],
-    ids=["shadow", "explainer", "serverless", "duplicate", "model"],
+    ids=["explainer", "serverless", "duplicate", "model"],
 )
 async def test_an_endpoint_config_that_cannot_be_is_refused(
     sagemaker: SageMaker, members: dict[str, Any], message: str
