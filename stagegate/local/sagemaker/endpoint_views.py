@@ -54,7 +54,7 @@ def described(endpoint: Document) -> Document:
                 member: [
                     {
                         **_variant(entry, doing=doing, since=pending["StartTime"]),
-                        "InstanceType": entry["Variant"]["InstanceType"],
+                        **pick(entry["Variant"], ("InstanceType",)),
                     }
                     for entry in entries
                 ]
@@ -84,7 +84,7 @@ def _variant(entry: Mapping[str, Any], *, doing: str | None, since: datetime) ->
     image = entry["Container"].get("Image", "")
     weight, count = entry["Weight"], entry["InstanceCount"]
     is_up = doing is None
-    view = {
+    view: Document = {
         "VariantName": entry["Variant"]["VariantName"],
         "DeployedImages": [
             {"SpecifiedImage": image, "ResolvedImage": image, "ResolutionTime": entry["ResolutionTime"]}
@@ -94,6 +94,9 @@ def _variant(entry: Mapping[str, Any], *, doing: str | None, since: datetime) ->
         "CurrentInstanceCount": count if is_up else 0,
         "DesiredInstanceCount": count,
     }
+    if (config := entry.get("ServerlessConfig")) is not None:
+        del view["DesiredInstanceCount"]
+        view |= {"CurrentServerlessConfig": config, "DesiredServerlessConfig": config}
     return view if is_up else {**view, "VariantStatus": [{"Status": doing, "StartTime": since}]}
 
 

@@ -24,14 +24,17 @@ from stagegate.local.sagemaker.resources import (
     page,
     pick,
     put_tags,
+    refuse,
     select,
     tags_of,
 )
 from stagegate.local.sagemaker.routing import Fleet, Route, routes_of
+from stagegate.local.sagemaker.serverless import check_config
 from stagegate.local.service import Announcement, Runtime, Service
 
 _IN_PROGRESS = ("Creating", "Updating", "RollingBack", "Deleting")
 _ALARM_SECONDS = 1  # between two looks at the alarms of a deployment
+_REWEIGH = "UpdateEndpointWeightsAndCapacities"
 _SUMMARY = ("EndpointName", "EndpointArn", "CreationTime", "LastModifiedTime", "EndpointStatus")
 
 
@@ -177,7 +180,11 @@ class Endpoints(Service):
         for entry in fleets.entries(planned):
             wanted = desired.get(entry["Variant"]["VariantName"], {})
             entry["Weight"] = wanted.get("DesiredWeight", entry["Weight"])
-            entry["InstanceCount"] = wanted.get("DesiredInstanceCount", entry["InstanceCount"])
+            if entry.get("ServerlessConfig"):
+                entry["ServerlessConfig"] = _serverless(entry, wanted)
+            else:
+                refuse([("ServerlessUpdateConfig", wanted.get("ServerlessUpdateConfig"))], operation=_REWEIGH)
+                entry["InstanceCount"] = wanted.get("DesiredInstanceCount", entry["InstanceCount"])
         self._change(EndpointName, EndpointStatus="Updating", FailureReason=None, Fleet=planned)
         self.spawn(self._reweigh(EndpointName), name=f"reweigh {EndpointName}")
         return {"EndpointArn": endpoint["EndpointArn"]}
@@ -269,6 +276,7 @@ class Endpoints(Service):
             weights=fleets.weights(planned["Variants"]),
             shadow_weights=fleets.weights(planned.get("ShadowVariants", ())),
         )
+        fleets.configure(planned, fleet)
         self._serve(name, fleet)
         self._change(name, EndpointStatus="InService")
 
@@ -326,4 +334,15 @@ class Endpoints(Service):
 
 
 def _policy(config: Mapping[str, Any] | None, planned: Document) -> BlueGreen:
-    return blue_green(config, instances=sum(entry["InstanceCount"] for entry in planned["Variants"]))
+    instances = sum(entry["InstanceCount"] for entry in planned["Variants"])
+    return blue_green(config, instances=max(1, instances))  # a serverless variant has none
+
+
+def _serverless(entry: Document, wanted: Document) -> Document:
+    """The variant's `ServerlessConfig` with what is wanted of it."""
+    name = entry["Variant"]["VariantName"]
+    if "DesiredInstanceCount" in wanted:
+        raise invalid(f'Variant "{name}" is serverless: DesiredInstanceCount cannot be specified')
+    config: Document = {**entry["ServerlessConfig"], **wanted.get("ServerlessUpdateConfig", {})}
+    check_config(name, config)
+    return config

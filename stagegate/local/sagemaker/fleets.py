@@ -8,10 +8,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from stagegate.local.log_stream import LogStream
-from stagegate.local.sagemaker import model_data
+from stagegate.local.sagemaker import model_data, serverless
 from stagegate.local.sagemaker.model_process import ModelProcess, Unhealthy
 from stagegate.local.sagemaker.resources import CONFIG, MODEL, Document, invalid
 from stagegate.local.sagemaker.routing import Fleet
+from stagegate.local.sagemaker.serverless import ServerlessProcess
 from stagegate.local.service import Runtime
 
 _STARTUP_SECONDS = 480  # for a model to load, where ContainerStartupHealthCheckTimeoutInSeconds says nothing
@@ -51,7 +52,16 @@ def with_properties_of(current: Document, planned: Document, *, excluded: set[st
         kept = known.get(entry["Variant"]["VariantName"], entry)
         weight = entry if "DesiredWeight" in excluded else kept
         count = entry if "DesiredInstanceCount" in excluded else kept
-        return {**entry, "Weight": weight["Weight"], "InstanceCount": count["InstanceCount"]}
+        return {
+            **entry,
+            "Weight": weight["Weight"],
+            # neither where one of them is serverless and the other is not
+            **(
+                {"InstanceCount": count["InstanceCount"]}
+                if entry["InstanceCount"] and count["InstanceCount"]
+                else {}
+            ),
+        }
 
     capture = planned if "DataCaptureConfig" in excluded else current
     return {
@@ -60,6 +70,14 @@ def with_properties_of(current: Document, planned: Document, *, excluded: set[st
         "ShadowVariants": [retained(entry) for entry in planned["ShadowVariants"]],
         "DataCaptureConfig": capture["DataCaptureConfig"],
     }
+
+
+def configure(planned: Document, fleet: Fleet) -> None:
+    """Tell what runs already what has become of its `ServerlessConfig`."""
+    for entry in planned["Variants"]:
+        process = fleet.variants[entry["Variant"]["VariantName"]]
+        if isinstance(process, ServerlessProcess):
+            process.configure(entry["ServerlessConfig"])
 
 
 def weights(variants: Iterable[Document]) -> dict[str, float]:
@@ -152,9 +170,13 @@ async def _start(runtime: Runtime, endpoint: str, entry: Document, process: Mode
         ) from error
     try:
         await process.start(
-            seconds=variant.get("ContainerStartupHealthCheckTimeoutInSeconds", _STARTUP_SECONDS)
+            seconds=serverless.SETUP_SECONDS
+            if entry.get("ServerlessConfig")
+            else variant.get("ContainerStartupHealthCheckTimeoutInSeconds", _STARTUP_SECONDS)
         )
     except Unhealthy as error:
+        if entry.get("ServerlessConfig"):
+            raise Failed(serverless.SETUP_FAILED) from error
         raise Failed(
             f"The primary container for production variant {variant['VariantName']} did not pass the ping "
             "health check. Please check CloudWatch logs for this endpoint."
@@ -171,7 +193,8 @@ def _planned(runtime: Runtime, variant: Document) -> Document:
         "Container": model["Resolved"],
         "InstanceId": f"i-{uuid.uuid4().hex[:17]}",
         "Weight": variant["InitialVariantWeight"],
-        "InstanceCount": variant["InitialInstanceCount"],
+        "InstanceCount": variant.get("InitialInstanceCount", 0),
+        "ServerlessConfig": variant.get("ServerlessConfig"),
         "ResolutionTime": datetime.now(UTC),
     }
 
@@ -183,19 +206,20 @@ def _processes(runtime: Runtime, endpoint: str, variants: Iterable[Document]) ->
 def _process(runtime: Runtime, endpoint: str, entry: Document) -> ModelProcess:
     name = entry["Variant"]["VariantName"]
     model_dir = _folder(runtime, endpoint, entry) / "model"
-    return ModelProcess(
-        name=name,
-        model_dir=model_dir,
-        environment={
-            **runtime.environment(),
-            "SAGEMAKER_REGION": runtime.region,
-            "SAGEMAKER_PROGRAM": "inference.py",
-            **_given(entry["Container"].get("Environment", {})),
-            "SAGEMAKER_SUBMIT_DIRECTORY": str(model_dir / "code"),
-            "SM_MODEL_DIR": str(model_dir),
-        },
-        log=LogStream(runtime.aws, group=log_group(endpoint), stream=f"{name}/{entry['InstanceId']}"),
-    )
+    environment = {
+        **runtime.environment(),
+        "SAGEMAKER_REGION": runtime.region,
+        "SAGEMAKER_PROGRAM": "inference.py",
+        **_given(entry["Container"].get("Environment", {})),
+        "SAGEMAKER_SUBMIT_DIRECTORY": str(model_dir / "code"),
+        "SM_MODEL_DIR": str(model_dir),
+    }
+    log = LogStream(runtime.aws, group=log_group(endpoint), stream=f"{name}/{entry['InstanceId']}")
+    if (config := entry.get("ServerlessConfig")) is not None:
+        return ServerlessProcess(
+            name=name, model_dir=model_dir, environment=environment, log=log, config=config
+        )
+    return ModelProcess(name=name, model_dir=model_dir, environment=environment, log=log)
 
 
 def _given(environment: Mapping[str, str]) -> dict[str, str]:

@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from stagegate.local import s3
+from stagegate.local.sagemaker import serverless
 from stagegate.local.sagemaker.model_data import uri_of
 from stagegate.local.sagemaker.resources import (
     CONFIG,
@@ -139,6 +140,18 @@ class Models(Service):
         for name, count in Counter(variant["VariantName"] for variant in (*variants, *shadows)).items():
             if count > 1:
                 raise invalid(f'Duplicate variant name "{name}": variant names must be unique')
+        models = [self._model(variant["ModelName"]) for variant in variants]
+        serverless.check_endpoint_config(
+            variants,
+            {
+                "AsyncInferenceConfig": AsyncInferenceConfig,
+                "ShadowProductionVariants": shadows,
+                "DataCaptureConfig": DataCaptureConfig,
+                "VpcConfig": VpcConfig or any(model.get("VpcConfig") for model in models),
+                "EnableNetworkIsolation": EnableNetworkIsolation
+                or any(model["EnableNetworkIsolation"] for model in models),
+            },
+        )
         if DataCaptureConfig is not None:
             s3.split_uri(DataCaptureConfig["DestinationS3Uri"])
         for member in ("S3OutputPath", "S3FailurePath"):
@@ -260,11 +273,13 @@ class Models(Service):
         refuse(
             [
                 (name, variant.get(name))
-                for name in ("ServerlessConfig", "InstancePools", "ManagedInstanceScaling", "CoreDumpConfig")
+                for name in ("InstancePools", "ManagedInstanceScaling", "CoreDumpConfig")
             ],
             operation="CreateEndpointConfig",
         )
-        if "InstanceType" not in variant or "InitialInstanceCount" not in variant:
+        if "ServerlessConfig" in variant:
+            serverless.check_variant(variant)
+        elif "InstanceType" not in variant or "InitialInstanceCount" not in variant:
             raise invalid(
                 f'Variant "{variant["VariantName"]}": InstanceType and InitialInstanceCount are required'
             )

@@ -111,14 +111,10 @@ async def test_an_endpoint_config_is_described_as_it_was_created(sagemaker: Sage
     ("members", "message"),
     [
         ({"ExplainerConfig": {"ClarifyExplainerConfig": {}}}, "ExplainerConfig is not supported"),
-        (
-            {"ProductionVariants": [variant("scenes", ServerlessConfig={"MemorySizeInMB": 1024})]},
-            "ServerlessConfig is not supported",
-        ),
         ({"ProductionVariants": [variant("scenes"), variant("scenes")]}, "Duplicate variant name"),
         ({"ProductionVariants": [variant("none")]}, "Could not find model"),
     ],
-    ids=["explainer", "serverless", "duplicate", "model"],
+    ids=["explainer", "duplicate", "model"],
 )
 async def test_an_endpoint_config_that_cannot_be_is_refused(
     sagemaker: SageMaker, members: dict[str, Any], message: str
