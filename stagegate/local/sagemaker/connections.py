@@ -31,7 +31,8 @@ class Connections:
         connection = self._take() or _Connection(*await asyncio.open_connection(*self._address))
         try:
             reply = await connection.request(method, path, headers=headers, body=body)
-        except (OSError, h11.ProtocolError) as error:
+        except (OSError, h11.ProtocolError, ConnectionLost) as error:
+            self.close()  # who lost one connection has lost them all, though it may not be known yet
             raise ConnectionLost(str(error)) from error
         finally:
             if connection.is_reusable:

@@ -15,6 +15,7 @@ from stagegate.local.sagemaker.routing import Fleet
 from stagegate.local.sagemaker.serverless import ServerlessProcess
 from stagegate.local.service import Runtime
 
+_DOWNLOAD_SECONDS = 3_600  # for its files, where ModelDataDownloadTimeoutInSeconds says nothing
 _STARTUP_SECONDS = 480  # for a model to load, where ContainerStartupHealthCheckTimeoutInSeconds says nothing
 
 
@@ -160,20 +161,9 @@ def log_group(endpoint: str) -> str:
 
 async def _start(runtime: Runtime, endpoint: str, entry: Document, process: ModelProcess) -> None:
     variant = entry["Variant"]
+    await _fetch(runtime, endpoint, entry)
     try:
-        await model_data.fetch(runtime.aws, entry["Container"], _folder(runtime, endpoint, entry) / "model")
-    except model_data.Unavailable as error:
-        raise Failed(
-            f"Failed to download model data for production variant {variant['VariantName']} ({error}). "
-            "Please ensure that there is an object located at the URL and that the role passed to "
-            "CreateModel has permissions to download the model."
-        ) from error
-    try:
-        await process.start(
-            seconds=serverless.SETUP_SECONDS
-            if entry.get("ServerlessConfig")
-            else variant.get("ContainerStartupHealthCheckTimeoutInSeconds", _STARTUP_SECONDS)
-        )
+        await process.start(seconds=_startup_seconds(entry))
     except Unhealthy as error:
         if entry.get("ServerlessConfig"):
             raise Failed(serverless.SETUP_FAILED) from error
@@ -181,6 +171,41 @@ async def _start(runtime: Runtime, endpoint: str, entry: Document, process: Mode
             f"The primary container for production variant {variant['VariantName']} did not pass the ping "
             "health check. Please check CloudWatch logs for this endpoint."
         ) from error
+
+
+async def _fetch(runtime: Runtime, endpoint: str, entry: Document) -> None:
+    """The model's files. What is wrong with them is in the endpoint's log, too."""
+    seconds = entry["Variant"].get("ModelDataDownloadTimeoutInSeconds", _DOWNLOAD_SECONDS)
+    folder = _folder(runtime, endpoint, entry) / "model"
+    try:
+        async with asyncio.timeout(seconds):
+            await model_data.fetch(runtime.aws, entry["Container"], folder)
+    except (model_data.Unavailable, TimeoutError) as error:
+        uri = getattr(error, "uri", model_data.uri_of(entry["Container"]))
+        log = _log(runtime, endpoint, entry)
+        log.write(f"No model data: {str(error) or f'{uri}: it took more than {seconds} s'}")
+        await log.flush()
+        if isinstance(error, model_data.Damaged):
+            raise Failed(
+                f'Failed to extract model data archive from URL "{uri}". Please ensure that the object '
+                "located at the URL is a valid tar.gz archive."
+            ) from error
+        raise Failed(
+            f'Failed to download model data from URL "{uri}". Please ensure that there is an object located '
+            "at the URL and that the role passed to CreateModel has permissions to download the model."
+        ) from error
+
+
+def _startup_seconds(entry: Document) -> float:
+    if entry.get("ServerlessConfig"):
+        return serverless.SETUP_SECONDS
+    seconds: float = entry["Variant"].get("ContainerStartupHealthCheckTimeoutInSeconds", _STARTUP_SECONDS)
+    return seconds
+
+
+def _log(runtime: Runtime, endpoint: str, entry: Document) -> LogStream:
+    stream = f"{entry['Variant']['VariantName']}/{entry['InstanceId']}"
+    return LogStream(runtime.aws, group=log_group(endpoint), stream=stream)
 
 
 def _planned(runtime: Runtime, variant: Document) -> Document:
@@ -214,12 +239,18 @@ def _process(runtime: Runtime, endpoint: str, entry: Document) -> ModelProcess:
         "SAGEMAKER_SUBMIT_DIRECTORY": str(model_dir / "code"),
         "SM_MODEL_DIR": str(model_dir),
     }
-    log = LogStream(runtime.aws, group=log_group(endpoint), stream=f"{name}/{entry['InstanceId']}")
+    log = _log(runtime, endpoint, entry)
     if (config := entry.get("ServerlessConfig")) is not None:
         return ServerlessProcess(
             name=name, model_dir=model_dir, environment=environment, log=log, config=config
         )
-    return ModelProcess(name=name, model_dir=model_dir, environment=environment, log=log)
+    return ModelProcess(
+        name=name,
+        model_dir=model_dir,
+        environment=environment,
+        log=log,
+        startup_seconds=_startup_seconds(entry),
+    )
 
 
 def _given(environment: Mapping[str, str]) -> dict[str, str]:
