@@ -11,6 +11,7 @@ from stagegate.local.function_urls import FunctionUrls
 from stagegate.local.functions import Functions
 from stagegate.local.logs import Logs
 from stagegate.local.mail import SESMail, SESv2Mail, SNSMail
+from stagegate.local.sagemaker.async_inference import AsyncInvocations
 from stagegate.local.sagemaker.endpoints import Endpoints
 from stagegate.local.sagemaker.jobs import Jobs
 from stagegate.local.sagemaker.lineage import Lineage
@@ -28,7 +29,7 @@ SERVICES: Mapping[str, tuple[type[Service], ...]] = {
     "lambda": (Functions, FunctionUrls),
     "logs": (Logs,),
     "sagemaker": (Jobs, Registry, Models, Endpoints, Lineage),
-    "sagemaker-runtime": (Invocations,),
+    "sagemaker-runtime": (Invocations, AsyncInvocations),
     "ses": (SESMail,),
     "sesv2": (SESv2Mail,),
     "sns": (SNSMail,),

@@ -46,6 +46,9 @@ class Connections:
         try:
             answer = await connection.begin(method, path, headers=headers, body=body)
             await connection.completed()
+        except ConnectionLost:
+            self.close()  # who lost one connection has lost them all, though it may not be known yet
+            raise
         finally:
             self._give_back(connection)
         return Reply(status=answer.status, headers=answer.headers, body=b"".join(answer.parts))

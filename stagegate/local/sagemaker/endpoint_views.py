@@ -1,6 +1,6 @@
 """An endpoint's document as DescribeEndpoint and its announcements show it."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -31,9 +31,10 @@ def described(endpoint: Document) -> Document:
     answer["EndpointConfigName"] = planned["EndpointConfigName"]
     if status != "Failed":
         doing = {"Creating": "Creating", "Deleting": "Deleting"}.get(status)
-        answer["ProductionVariants"] = [
-            _variant(entry, doing=doing, since=endpoint["LastModifiedTime"]) for entry in planned["Variants"]
-        ]
+        for member, entries in _variants(planned):
+            answer[member] = [
+                _variant(entry, doing=doing, since=endpoint["LastModifiedTime"]) for entry in entries
+            ]
     if (capture := planned.get("DataCaptureConfig")) is not None:
         is_on = capture.get("EnableCapture", True)
         answer["DataCaptureConfig"] = {
@@ -43,17 +44,22 @@ def described(endpoint: Document) -> Document:
             "DestinationS3Uri": capture["DestinationS3Uri"],
             "KmsKeyId": capture.get("KmsKeyId", ""),
         }
+    if (asynchronous := planned.get("AsyncInferenceConfig")) is not None:
+        answer["AsyncInferenceConfig"] = asynchronous
     if (pending := endpoint.get("Pending")) is not None:
         doing = "Deleting" if status == "RollingBack" else "Creating"
         answer["PendingDeploymentSummary"] = {
             "EndpointConfigName": pending["Fleet"]["EndpointConfigName"],
-            "ProductionVariants": [
-                {
-                    **_variant(entry, doing=doing, since=pending["StartTime"]),
-                    "InstanceType": entry["Variant"]["InstanceType"],
-                }
-                for entry in pending["Fleet"]["Variants"]
-            ],
+            **{
+                member: [
+                    {
+                        **_variant(entry, doing=doing, since=pending["StartTime"]),
+                        **pick(entry["Variant"], ("InstanceType",)),
+                    }
+                    for entry in entries
+                ]
+                for member, entries in _variants(pending["Fleet"])
+            },
             "StartTime": pending["StartTime"],
         }
     return answer
@@ -67,11 +73,18 @@ def detail(endpoint: Document) -> Document:
     return {**plain, "EndpointStatus": _EVENT_STATUS.get(status, status.upper())}
 
 
+def _variants(planned: Document) -> Iterator[tuple[str, list[Document]]]:
+    """The production variants, and the shadows where there are some."""
+    yield "ProductionVariants", planned["Variants"]
+    if shadows := planned.get("ShadowVariants"):
+        yield "ShadowProductionVariants", shadows
+
+
 def _variant(entry: Mapping[str, Any], *, doing: str | None, since: datetime) -> Document:
     image = entry["Container"].get("Image", "")
     weight, count = entry["Weight"], entry["InstanceCount"]
     is_up = doing is None
-    view = {
+    view: Document = {
         "VariantName": entry["Variant"]["VariantName"],
         "DeployedImages": [
             {"SpecifiedImage": image, "ResolvedImage": image, "ResolutionTime": entry["ResolutionTime"]}
@@ -81,6 +94,9 @@ def _variant(entry: Mapping[str, Any], *, doing: str | None, since: datetime) ->
         "CurrentInstanceCount": count if is_up else 0,
         "DesiredInstanceCount": count,
     }
+    if (config := entry.get("ServerlessConfig")) is not None:
+        del view["DesiredInstanceCount"]
+        view |= {"CurrentServerlessConfig": config, "DesiredServerlessConfig": config}
     return view if is_up else {**view, "VariantStatus": [{"Status": doing, "StartTime": since}]}
 
 

@@ -24,14 +24,17 @@ from stagegate.local.sagemaker.resources import (
     page,
     pick,
     put_tags,
+    refuse,
     select,
     tags_of,
 )
 from stagegate.local.sagemaker.routing import Fleet, Route, routes_of
+from stagegate.local.sagemaker.serverless import check_config
 from stagegate.local.service import Announcement, Runtime, Service
 
 _IN_PROGRESS = ("Creating", "Updating", "RollingBack", "Deleting")
 _ALARM_SECONDS = 1  # between two looks at the alarms of a deployment
+_REWEIGH = "UpdateEndpointWeightsAndCapacities"
 _SUMMARY = ("EndpointName", "EndpointArn", "CreationTime", "LastModifiedTime", "EndpointStatus")
 
 
@@ -169,15 +172,19 @@ class Endpoints(Service):
         endpoint = self._changeable(EndpointName)
         planned = endpoint["Fleet"]
         desired = {entry["VariantName"]: entry for entry in DesiredWeightsAndCapacities}
-        if unknown := sorted(desired.keys() - fleets.weights(planned).keys()):
+        if unknown := sorted(desired.keys() - fleets.weights(fleets.entries(planned)).keys()):
             raise invalid(
                 f"The variant name(s) {', '.join(f'{name!r}' for name in unknown)} is/are not present within "
                 f'endpoint configuration "{planned["EndpointConfigName"]}".'
             )
-        for entry in planned["Variants"]:
+        for entry in fleets.entries(planned):
             wanted = desired.get(entry["Variant"]["VariantName"], {})
             entry["Weight"] = wanted.get("DesiredWeight", entry["Weight"])
-            entry["InstanceCount"] = wanted.get("DesiredInstanceCount", entry["InstanceCount"])
+            if entry.get("ServerlessConfig"):
+                entry["ServerlessConfig"] = _serverless(entry, wanted)
+            else:
+                refuse([("ServerlessUpdateConfig", wanted.get("ServerlessUpdateConfig"))], operation=_REWEIGH)
+                entry["InstanceCount"] = wanted.get("DesiredInstanceCount", entry["InstanceCount"])
         self._change(EndpointName, EndpointStatus="Updating", FailureReason=None, Fleet=planned)
         self.spawn(self._reweigh(EndpointName), name=f"reweigh {EndpointName}")
         return {"EndpointArn": endpoint["EndpointArn"]}
@@ -263,7 +270,13 @@ class Endpoints(Service):
         put_tags(self.runtime.store, endpoint["EndpointArn"], None)
 
     async def _reweigh(self, name: str) -> None:
-        fleet = replace(self._serving[name], weights=fleets.weights(self._endpoint(name)["Fleet"]))
+        planned = self._endpoint(name)["Fleet"]
+        fleet = replace(
+            self._serving[name],
+            weights=fleets.weights(planned["Variants"]),
+            shadow_weights=fleets.weights(planned.get("ShadowVariants", ())),
+        )
+        fleets.configure(planned, fleet)
         self._serve(name, fleet)
         self._change(name, EndpointStatus="InService")
 
@@ -321,4 +334,15 @@ class Endpoints(Service):
 
 
 def _policy(config: Mapping[str, Any] | None, planned: Document) -> BlueGreen:
-    return blue_green(config, instances=sum(entry["InstanceCount"] for entry in planned["Variants"]))
+    instances = sum(entry["InstanceCount"] for entry in planned["Variants"])
+    return blue_green(config, instances=max(1, instances))  # a serverless variant has none
+
+
+def _serverless(entry: Document, wanted: Document) -> Document:
+    """The variant's `ServerlessConfig` with what is wanted of it."""
+    name = entry["Variant"]["VariantName"]
+    if "DesiredInstanceCount" in wanted:
+        raise invalid(f'Variant "{name}" is serverless: DesiredInstanceCount cannot be specified')
+    config: Document = {**entry["ServerlessConfig"], **wanted.get("ServerlessUpdateConfig", {})}
+    check_config(name, config)
+    return config

@@ -3,17 +3,19 @@
 import asyncio
 import shutil
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
 from stagegate.local.log_stream import LogStream
-from stagegate.local.sagemaker import model_data
+from stagegate.local.sagemaker import model_data, serverless
 from stagegate.local.sagemaker.model_process import ModelProcess, Unhealthy
 from stagegate.local.sagemaker.resources import CONFIG, MODEL, Document, invalid
 from stagegate.local.sagemaker.routing import Fleet
+from stagegate.local.sagemaker.serverless import ServerlessProcess
 from stagegate.local.service import Runtime
 
+_DOWNLOAD_SECONDS = 3_600  # for its files, where ModelDataDownloadTimeoutInSeconds says nothing
 _STARTUP_SECONDS = 480  # for a model to load, where ContainerStartupHealthCheckTimeoutInSeconds says nothing
 
 
@@ -27,63 +29,82 @@ def plan(runtime: Runtime, config_name: str) -> Document:
     if config is None:
         arn = runtime.arn("sagemaker", f"endpoint-config/{config_name}")
         raise invalid(f'Could not find endpoint configuration "{arn}".')
-    variants = []
-    for variant in config["ProductionVariants"]:
-        model = runtime.store.get(MODEL, variant["ModelName"])
-        if model is None:
-            arn = runtime.arn("sagemaker", f"model/{variant['ModelName']}")
-            raise invalid(f'Could not find model "{arn}".')
-        variants.append(
-            {
-                "Variant": variant,
-                "Container": model["Resolved"],
-                "InstanceId": f"i-{uuid.uuid4().hex[:17]}",
-                "Weight": variant["InitialVariantWeight"],
-                "InstanceCount": variant["InitialInstanceCount"],
-                "ResolutionTime": datetime.now(UTC),
-            }
-        )
     return {
         "EndpointConfigName": config_name,
         "DataCaptureConfig": config.get("DataCaptureConfig"),
-        "Variants": variants,
+        "AsyncInferenceConfig": config.get("AsyncInferenceConfig"),
+        "Variants": [_planned(runtime, variant) for variant in config["ProductionVariants"]],
+        "ShadowVariants": [
+            _planned(runtime, variant) for variant in config.get("ShadowProductionVariants") or ()
+        ],
     }
+
+
+def entries(planned: Document) -> list[Document]:
+    """What has a process: the production variants, then the shadows."""
+    return [*planned["Variants"], *planned.get("ShadowVariants", ())]
 
 
 def with_properties_of(current: Document, planned: Document, *, excluded: set[str]) -> Document:
     """`planned` with the weights, instance counts and data capture that `current` has come to."""
-    known = {entry["Variant"]["VariantName"]: entry for entry in current["Variants"]}
-    variants = []
-    for entry in planned["Variants"]:
+    known = {entry["Variant"]["VariantName"]: entry for entry in entries(current)}
+
+    def retained(entry: Document) -> Document:
         kept = known.get(entry["Variant"]["VariantName"], entry)
         weight = entry if "DesiredWeight" in excluded else kept
         count = entry if "DesiredInstanceCount" in excluded else kept
-        variants.append({**entry, "Weight": weight["Weight"], "InstanceCount": count["InstanceCount"]})
+        return {
+            **entry,
+            "Weight": weight["Weight"],
+            # neither where one of them is serverless and the other is not
+            **(
+                {"InstanceCount": count["InstanceCount"]}
+                if entry["InstanceCount"] and count["InstanceCount"]
+                else {}
+            ),
+        }
+
     capture = planned if "DataCaptureConfig" in excluded else current
-    return {**planned, "Variants": variants, "DataCaptureConfig": capture["DataCaptureConfig"]}
+    return {
+        **planned,
+        "Variants": [retained(entry) for entry in planned["Variants"]],
+        "ShadowVariants": [retained(entry) for entry in planned["ShadowVariants"]],
+        "DataCaptureConfig": capture["DataCaptureConfig"],
+    }
 
 
-def weights(planned: Document) -> dict[str, float]:
-    return {entry["Variant"]["VariantName"]: entry["Weight"] for entry in planned["Variants"]}
+def configure(planned: Document, fleet: Fleet) -> None:
+    """Tell what runs already what has become of its `ServerlessConfig`."""
+    for entry in planned["Variants"]:
+        process = fleet.variants[entry["Variant"]["VariantName"]]
+        if isinstance(process, ServerlessProcess):
+            process.configure(entry["ServerlessConfig"])
+
+
+def weights(variants: Iterable[Document]) -> dict[str, float]:
+    return {entry["Variant"]["VariantName"]: entry["Weight"] for entry in variants}
 
 
 def fleet(runtime: Runtime, endpoint: str, planned: Document) -> Fleet:
     """The fleet, with nothing running yet."""
+    shadows = planned.get("ShadowVariants", ())
     return Fleet(
-        variants={
-            entry["Variant"]["VariantName"]: _process(runtime, endpoint, entry)
-            for entry in planned["Variants"]
-        },
-        weights=weights(planned),
+        variants=_processes(runtime, endpoint, planned["Variants"]),
+        weights=weights(planned["Variants"]),
+        shadows=_processes(runtime, endpoint, shadows),
+        shadow_weights=weights(shadows),
         data_capture=planned["DataCaptureConfig"],
+        is_asynchronous=planned.get("AsyncInferenceConfig") is not None,
     )
 
 
 async def start(runtime: Runtime, endpoint: str, planned: Document, fleet: Fleet) -> None:
     """Return when each variant is healthy; else end all of them and raise `Failed`."""
     starts = [
-        asyncio.create_task(_start(runtime, endpoint, entry, fleet.variants[entry["Variant"]["VariantName"]]))
-        for entry in planned["Variants"]
+        asyncio.create_task(
+            _start(runtime, endpoint, entry, fleet.processes[entry["Variant"]["VariantName"]])
+        )
+        for entry in entries(planned)
     ]
     try:
         await asyncio.gather(*starts)
@@ -97,23 +118,23 @@ async def start(runtime: Runtime, endpoint: str, planned: Document, fleet: Fleet
 
 async def resume(runtime: Runtime, endpoint: str, planned: Document, fleet: Fleet) -> None:
     """Bring back what was in service when the server ended; it takes requests as soon as it is healthy."""
-    for entry in planned["Variants"]:
+    for entry in entries(planned):
         await model_data.fetch(runtime.aws, entry["Container"], _folder(runtime, endpoint, entry) / "model")
-        fleet.variants[entry["Variant"]["VariantName"]].resume()
+        fleet.processes[entry["Variant"]["VariantName"]].resume()
 
 
 async def end(fleet: Fleet) -> None:
     """End the processes; their files stay, for the next start."""
-    await asyncio.gather(*(process.stop() for process in fleet.variants.values()))
+    await asyncio.gather(*(process.stop() for process in fleet.processes.values()))
 
 
 async def stop(runtime: Runtime, endpoint: str, planned: Document, fleet: Fleet) -> None:
     """End the processes once they have answered what they were asked, and remove their files."""
     try:
-        await asyncio.gather(*(process.drain() for process in fleet.variants.values()))
+        await asyncio.gather(*(process.drain() for process in fleet.processes.values()))
     finally:
         await end(fleet)
-    for entry in planned["Variants"]:
+    for entry in entries(planned):
         await asyncio.to_thread(shutil.rmtree, _folder(runtime, endpoint, entry), ignore_errors=True)
 
 
@@ -123,7 +144,8 @@ async def sweep(runtime: Runtime, endpoints: Sequence[Document]) -> None:
         _folder(runtime, endpoint["EndpointName"], entry)
         for endpoint in endpoints
         for planned in (endpoint["Fleet"], endpoint.get("Pending", {}).get("Fleet"))
-        for entry in (planned or {"Variants": ()})["Variants"]
+        if planned
+        for entry in entries(planned)
     }
     for folder in set((runtime.data / "endpoints").glob("*/*/*")) - wanted:
         await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
@@ -139,40 +161,95 @@ def log_group(endpoint: str) -> str:
 
 async def _start(runtime: Runtime, endpoint: str, entry: Document, process: ModelProcess) -> None:
     variant = entry["Variant"]
+    await _fetch(runtime, endpoint, entry)
     try:
-        await model_data.fetch(runtime.aws, entry["Container"], _folder(runtime, endpoint, entry) / "model")
-    except model_data.Unavailable as error:
-        raise Failed(
-            f"Failed to download model data for production variant {variant['VariantName']} ({error}). "
-            "Please ensure that there is an object located at the URL and that the role passed to "
-            "CreateModel has permissions to download the model."
-        ) from error
-    try:
-        await process.start(
-            seconds=variant.get("ContainerStartupHealthCheckTimeoutInSeconds", _STARTUP_SECONDS)
-        )
+        await process.start(seconds=_startup_seconds(entry))
     except Unhealthy as error:
+        if entry.get("ServerlessConfig"):
+            raise Failed(serverless.SETUP_FAILED) from error
         raise Failed(
             f"The primary container for production variant {variant['VariantName']} did not pass the ping "
             "health check. Please check CloudWatch logs for this endpoint."
         ) from error
 
 
+async def _fetch(runtime: Runtime, endpoint: str, entry: Document) -> None:
+    """The model's files. What is wrong with them is in the endpoint's log, too."""
+    seconds = entry["Variant"].get("ModelDataDownloadTimeoutInSeconds", _DOWNLOAD_SECONDS)
+    folder = _folder(runtime, endpoint, entry) / "model"
+    try:
+        async with asyncio.timeout(seconds):
+            await model_data.fetch(runtime.aws, entry["Container"], folder)
+    except (model_data.Unavailable, TimeoutError) as error:
+        uri = getattr(error, "uri", model_data.uri_of(entry["Container"]))
+        log = _log(runtime, endpoint, entry)
+        log.write(f"No model data: {str(error) or f'{uri}: it took more than {seconds} s'}")
+        await log.flush()
+        if isinstance(error, model_data.Damaged):
+            raise Failed(
+                f'Failed to extract model data archive from URL "{uri}". Please ensure that the object '
+                "located at the URL is a valid tar.gz archive."
+            ) from error
+        raise Failed(
+            f'Failed to download model data from URL "{uri}". Please ensure that there is an object located '
+            "at the URL and that the role passed to CreateModel has permissions to download the model."
+        ) from error
+
+
+def _startup_seconds(entry: Document) -> float:
+    if entry.get("ServerlessConfig"):
+        return serverless.SETUP_SECONDS
+    seconds: float = entry["Variant"].get("ContainerStartupHealthCheckTimeoutInSeconds", _STARTUP_SECONDS)
+    return seconds
+
+
+def _log(runtime: Runtime, endpoint: str, entry: Document) -> LogStream:
+    stream = f"{entry['Variant']['VariantName']}/{entry['InstanceId']}"
+    return LogStream(runtime.aws, group=log_group(endpoint), stream=stream)
+
+
+def _planned(runtime: Runtime, variant: Document) -> Document:
+    model = runtime.store.get(MODEL, variant["ModelName"])
+    if model is None:
+        arn = runtime.arn("sagemaker", f"model/{variant['ModelName']}")
+        raise invalid(f'Could not find model "{arn}".')
+    return {
+        "Variant": variant,
+        "Container": model["Resolved"],
+        "InstanceId": f"i-{uuid.uuid4().hex[:17]}",
+        "Weight": variant["InitialVariantWeight"],
+        "InstanceCount": variant.get("InitialInstanceCount", 0),
+        "ServerlessConfig": variant.get("ServerlessConfig"),
+        "ResolutionTime": datetime.now(UTC),
+    }
+
+
+def _processes(runtime: Runtime, endpoint: str, variants: Iterable[Document]) -> dict[str, ModelProcess]:
+    return {entry["Variant"]["VariantName"]: _process(runtime, endpoint, entry) for entry in variants}
+
+
 def _process(runtime: Runtime, endpoint: str, entry: Document) -> ModelProcess:
     name = entry["Variant"]["VariantName"]
     model_dir = _folder(runtime, endpoint, entry) / "model"
+    environment = {
+        **runtime.environment(),
+        "SAGEMAKER_REGION": runtime.region,
+        "SAGEMAKER_PROGRAM": "inference.py",
+        **_given(entry["Container"].get("Environment", {})),
+        "SAGEMAKER_SUBMIT_DIRECTORY": str(model_dir / "code"),
+        "SM_MODEL_DIR": str(model_dir),
+    }
+    log = _log(runtime, endpoint, entry)
+    if (config := entry.get("ServerlessConfig")) is not None:
+        return ServerlessProcess(
+            name=name, model_dir=model_dir, environment=environment, log=log, config=config
+        )
     return ModelProcess(
         name=name,
         model_dir=model_dir,
-        environment={
-            **runtime.environment(),
-            "SAGEMAKER_REGION": runtime.region,
-            "SAGEMAKER_PROGRAM": "inference.py",
-            **_given(entry["Container"].get("Environment", {})),
-            "SAGEMAKER_SUBMIT_DIRECTORY": str(model_dir / "code"),
-            "SM_MODEL_DIR": str(model_dir),
-        },
-        log=LogStream(runtime.aws, group=log_group(endpoint), stream=f"{name}/{entry['InstanceId']}"),
+        environment=environment,
+        log=log,
+        startup_seconds=_startup_seconds(entry),
     )
 
 

@@ -3,6 +3,7 @@
 import asyncio
 import shutil
 import tarfile
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,9 +12,19 @@ from stagegate.local import s3
 from stagegate.local.archives import unpack
 from stagegate.local.service import Aws, AWSError
 
+_DAMAGED = (tarfile.TarError, zlib.error, OSError, EOFError)
+
 
 class Unavailable(Exception):
-    """The model data could not be fetched or unpacked; the text says where it should be."""
+    """The model data could not be fetched; the text says why."""
+
+    def __init__(self, uri: str, why: object) -> None:
+        super().__init__(f"{uri}: {why}")
+        self.uri = uri
+
+
+class Damaged(Unavailable):
+    """It could not be unpacked."""
 
 
 async def fetch(aws: Aws, container: Mapping[str, Any], folder: Path) -> None:
@@ -25,20 +36,33 @@ async def fetch(aws: Aws, container: Mapping[str, Any], folder: Path) -> None:
     partial.mkdir(parents=True)
     uri, is_archive = _source(container)
     if uri is not None:
-        try:
-            if is_archive:
-                await asyncio.to_thread(unpack, await s3.read(aws, uri), partial)
-            elif not await s3.download(aws, uri, partial):
-                raise Unavailable(f"there is nothing below {uri}")
-        except (AWSError, tarfile.TarError, OSError, EOFError) as error:
-            raise Unavailable(f"{uri}: {error}") from error
+        if is_archive:
+            await _fetch_archive(aws, uri, partial)
+        else:
+            await _fetch_folder(aws, uri, partial)
     code = container.get("Environment", {}).get("SAGEMAKER_SUBMIT_DIRECTORY", "")
     if code.startswith("s3://"):
-        try:
-            await asyncio.to_thread(unpack, await s3.read(aws, code), partial / "code")
-        except (AWSError, tarfile.TarError, OSError, EOFError) as error:
-            raise Unavailable(f"{code}: {error}") from error
+        await _fetch_archive(aws, code, partial / "code")
     partial.rename(folder)
+
+
+async def _fetch_archive(aws: Aws, uri: str, folder: Path) -> None:
+    try:
+        content = await s3.read(aws, uri)
+    except AWSError as error:
+        raise Unavailable(uri, error) from error
+    try:
+        await asyncio.to_thread(unpack, content, folder)
+    except _DAMAGED as error:
+        raise Damaged(uri, error) from error
+
+
+async def _fetch_folder(aws: Aws, uri: str, folder: Path) -> None:
+    try:
+        if not await s3.download(aws, uri, folder):
+            raise Unavailable(uri, "there is nothing below it")
+    except AWSError as error:
+        raise Unavailable(uri, error) from error
 
 
 def uri_of(container: Mapping[str, Any]) -> str | None:

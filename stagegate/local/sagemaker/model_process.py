@@ -16,6 +16,8 @@ from stagegate.local.sagemaker.connections import ConnectionLost, Connections, H
 
 _GRACE_SECONDS = 5  # from SIGTERM to SIGKILL
 _DRAIN_SECONDS = 60  # an invocation takes no longer
+_STARTUP_SECONDS = 480  # for a restart, as AWS has for a start unless told otherwise
+_STABLE_SECONDS = 30  # a process that has lived for so long did not die of its start
 _RESTART_SECONDS = (0, 0.5, 1, 2, 5, 10, 30)  # before the first, second, … restart in a row
 _KEPT = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "LD_LIBRARY_PATH", "CUDA_VISIBLE_DEVICES")
 
@@ -27,8 +29,17 @@ class Unhealthy(Exception):
 class ModelProcess:
     """One variant. Requests wait while its process is on its way back."""
 
-    def __init__(self, *, name: str, model_dir: Path, environment: Mapping[str, str], log: LogStream) -> None:
+    def __init__(
+        self,
+        *,
+        name: str,
+        model_dir: Path,
+        environment: Mapping[str, str],
+        log: LogStream,
+        startup_seconds: float = _STARTUP_SECONDS,
+    ) -> None:
         self.name = name
+        self._startup_seconds = startup_seconds
         self._model_dir = model_dir
         self._environment = {
             **{variable: os.environ[variable] for variable in _KEPT if variable in os.environ},
@@ -55,6 +66,11 @@ class ModelProcess:
     @property
     def is_healthy(self) -> bool:
         return self._healthy.is_set()
+
+    @property
+    def has_stopped(self) -> bool:
+        """Whether it was ended for good; what it was asked then is lost, but not by its fault."""
+        return self._listening.fileno() < 0
 
     async def start(self, *, seconds: float) -> None:
         """Return when it is healthy; else end it and raise `Unhealthy`."""
@@ -109,21 +125,26 @@ class ModelProcess:
                 self._drained.set()
 
     async def _keep_running(self) -> None:
-        failures = 0
+        loop = asyncio.get_running_loop()
+        failures = 0  # in a row: it could not be started, or died soon after
         while True:
             if self._process is not None:
+                healthy_since = loop.time()
                 status = await self._process.wait()
                 self._healthy.clear()
                 self._connections.close()
                 self._log.write(f"The model server ended with status {status}; it is started again")
-            await asyncio.sleep(_RESTART_SECONDS[min(failures, len(_RESTART_SECONDS) - 1)])
+                failures = 0 if loop.time() - healthy_since > _STABLE_SECONDS else failures + 1
+            await asyncio.sleep(_RESTART_SECONDS[min(max(failures - 1, 0), len(_RESTART_SECONDS) - 1)])
             await self._end()
             try:
-                await self._launch()
-                failures = 0
-            except Unhealthy as error:
+                async with asyncio.timeout(self._startup_seconds):
+                    await self._launch()
+            except (Unhealthy, TimeoutError) as error:
+                why = str(error) or f"not healthy after {self._startup_seconds:g} s"
+                self._log.write(f"The model server could not be started: {why}")
                 failures += 1
-                self._log.write(f"The model server could not be started: {error}")
+                await self._end()
 
     async def _launch(self) -> None:
         ours, theirs = socket.socketpair()

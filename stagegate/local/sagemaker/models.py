@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from stagegate.local import s3
+from stagegate.local.sagemaker import serverless
 from stagegate.local.sagemaker.model_data import uri_of
 from stagegate.local.sagemaker.resources import (
     CONFIG,
@@ -117,6 +118,8 @@ class Models(Service):
         EndpointConfigName: str,
         ProductionVariants: list[Document],
         DataCaptureConfig: Document | None = None,
+        AsyncInferenceConfig: Document | None = None,
+        ShadowProductionVariants: list[Document] | None = None,
         Tags: list[dict[str, str]] | None = None,
         KmsKeyId: str | None = None,
         ExecutionRoleArn: str | None = None,
@@ -127,11 +130,35 @@ class Models(Service):
         refuse(others.items(), operation="CreateEndpointConfig")
         check_name(EndpointConfigName, member="endpointConfigName")
         variants = [self._variant(variant) for variant in ProductionVariants]
-        for name, count in Counter(variant["VariantName"] for variant in variants).items():
+        shadows = [self._variant(variant) for variant in ShadowProductionVariants or ()]
+        if shadows and not len(variants) == len(shadows) == 1:
+            raise invalid(
+                "Only one of ProductionVariants and one of ShadowProductionVariants can be specified"
+            )
+        if shadows and AsyncInferenceConfig:
+            raise invalid("ShadowProductionVariants are not supported with AsyncInferenceConfig")
+        for name, count in Counter(variant["VariantName"] for variant in (*variants, *shadows)).items():
             if count > 1:
                 raise invalid(f'Duplicate variant name "{name}": variant names must be unique')
+        models = [self._model(variant["ModelName"]) for variant in variants]
+        serverless.check_endpoint_config(
+            variants,
+            {
+                "AsyncInferenceConfig": AsyncInferenceConfig,
+                "ShadowProductionVariants": shadows,
+                "DataCaptureConfig": DataCaptureConfig,
+                "VpcConfig": VpcConfig or any(model.get("VpcConfig") for model in models),
+                "EnableNetworkIsolation": EnableNetworkIsolation
+                or any(model["EnableNetworkIsolation"] for model in models),
+            },
+        )
         if DataCaptureConfig is not None:
             s3.split_uri(DataCaptureConfig["DestinationS3Uri"])
+        for member in ("S3OutputPath", "S3FailurePath"):
+            if (
+                uri := (AsyncInferenceConfig or {"OutputConfig": {}})["OutputConfig"].get(member)
+            ) is not None:
+                s3.split_uri(uri)
 
         arn = self.runtime.arn("sagemaker", f"endpoint-config/{EndpointConfigName}")
         if self.runtime.store.get(CONFIG, EndpointConfigName):
@@ -140,7 +167,9 @@ class Models(Service):
             "EndpointConfigName": EndpointConfigName,
             "EndpointConfigArn": arn,
             "ProductionVariants": variants,
+            "ShadowProductionVariants": shadows or None,
             "DataCaptureConfig": DataCaptureConfig,
+            "AsyncInferenceConfig": AsyncInferenceConfig,
             "KmsKeyId": KmsKeyId,
             "CreationTime": datetime.now(UTC),
             "ExecutionRoleArn": ExecutionRoleArn,
@@ -244,11 +273,13 @@ class Models(Service):
         refuse(
             [
                 (name, variant.get(name))
-                for name in ("ServerlessConfig", "InstancePools", "ManagedInstanceScaling", "CoreDumpConfig")
+                for name in ("InstancePools", "ManagedInstanceScaling", "CoreDumpConfig")
             ],
             operation="CreateEndpointConfig",
         )
-        if "InstanceType" not in variant or "InitialInstanceCount" not in variant:
+        if "ServerlessConfig" in variant:
+            serverless.check_variant(variant)
+        elif "InstanceType" not in variant or "InitialInstanceCount" not in variant:
             raise invalid(
                 f'Variant "{variant["VariantName"]}": InstanceType and InitialInstanceCount are required'
             )

@@ -11,6 +11,9 @@ from stagegate.local.sagemaker.model_process import ModelProcess
 from stagegate.local.service import Runtime
 from stagegate.local.store import Store
 
+SERVING = ("InService", "Updating", "RollingBack")
+"""The statuses in which an endpoint takes requests."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Fleet:
@@ -19,6 +22,14 @@ class Fleet:
     variants: Mapping[str, ModelProcess]
     weights: Mapping[str, float]
     data_capture: Mapping[str, Any] | None = None
+    is_asynchronous: bool = False
+    shadows: Mapping[str, ModelProcess] = field(default_factory=dict)
+    shadow_weights: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def processes(self) -> dict[str, ModelProcess]:
+        """All of them: the production variants' and the shadows'."""
+        return {**self.variants, **self.shadows}
 
     def pick(self) -> str:
         """A variant, by the weights; the first one where no weight says anything."""

@@ -10,12 +10,12 @@ from stagegate.local.sagemaker.data_capture import DataCapture
 from stagegate.local.sagemaker.invocation_metrics import InvocationMetrics
 from stagegate.local.sagemaker.model_process import ModelProcess
 from stagegate.local.sagemaker.resources import ENDPOINT
-from stagegate.local.sagemaker.routing import Fleet, Route, routes_of
+from stagegate.local.sagemaker.routing import SERVING, Fleet, Route, routes_of
+from stagegate.local.sagemaker.shadowing import Shadowing
 from stagegate.local.service import AWSError, Runtime, Service
 
 _SECONDS = 60  # that a model has for its answer
 _MAX_BODY = 6_291_456
-_SERVING = ("InService", "Updating", "RollingBack")
 _CUSTOM_ATTRIBUTES = "x-amzn-sagemaker-custom-attributes"
 
 
@@ -27,6 +27,7 @@ class Invocations(Service):
         self._routes = routes_of(runtime)
         self._capture = DataCapture(runtime.aws, spawn=self.spawn)
         self._metrics = InvocationMetrics(runtime.aws, spawn=self.spawn)
+        self._shadowing = Shadowing(capture=self._capture, metrics=self._metrics, spawn=self.spawn)
 
     async def stop(self) -> None:
         await self._capture.flush()
@@ -64,6 +65,15 @@ class Invocations(Service):
             *([(_CUSTOM_ATTRIBUTES, CustomAttributes)] if CustomAttributes else []),
             *([("x-amzn-sagemaker-inference-id", InferenceId)] if InferenceId else []),
         ]
+        self._shadowing.copy(
+            fleet,
+            endpoint=EndpointName,
+            variant=variant,
+            headers=headers,
+            body=Body,
+            inference_id=InferenceId,
+            custom_attributes=CustomAttributes,
+        )
         sent = time.perf_counter()
         reply = await self._ask(EndpointName, process, headers, Body)
         answered = time.perf_counter()
@@ -105,12 +115,18 @@ class Invocations(Service):
             async with asyncio.timeout(_SECONDS):
                 while (route := self._routes.get(endpoint)) is None:
                     document = self.runtime.store.get(ENDPOINT, endpoint)
-                    if document is None or document["EndpointStatus"] not in _SERVING:
+                    if document is None or document["EndpointStatus"] not in SERVING:
                         raise AWSError(
                             "ValidationError",
                             f"Endpoint {endpoint} of account {self.runtime.account_id} not found.",
                         )
                     await self._routes.change()
+                if any(fleet.is_asynchronous for fleet, _ in route.fleets):
+                    raise AWSError(
+                        "ValidationError",
+                        f"Endpoint {endpoint} of account {self.runtime.account_id} is an asynchronous "
+                        "endpoint. Use InvokeEndpointAsync.",
+                    )
                 return route
         raise AWSError("ServiceUnavailable", f"Endpoint {endpoint} is not ready yet.", status=503)
 

@@ -2,12 +2,14 @@
 
 import asyncio
 import io
+import json
 import tarfile
 from collections import defaultdict
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from stagegate.local.sagemaker.async_inference import AsyncInvocations
 from stagegate.local.sagemaker.endpoints import Endpoints
 from stagegate.local.sagemaker.models import Models
 from stagegate.local.sagemaker.registry import Registry
@@ -41,12 +43,15 @@ class FakeAws:
         self.logs: defaultdict[str, list[str]] = defaultdict(list)
         self.metrics: list[dict[str, Any]] = []
         self.alarms: list[str] = []
+        self.messages: list[tuple[str, dict[str, Any]]] = []
+        self._called = asyncio.Event()
         self.services: list[Any] = []
 
     async def __call__(
         self, service: str, operation: str, parameters: Mapping[str, Any] | None = None
     ) -> dict[str, Any]:
         given = dict(parameters or {})
+        self._called.set()
         match service, operation:
             case "s3", "ListObjectsV2":
                 prefix = f"s3://{given['Bucket']}/"
@@ -59,6 +64,9 @@ class FakeAws:
                 return {"Body": self.objects[uri]}
             case "s3", "PutObject":
                 self.objects[f"s3://{given['Bucket']}/{given['Key']}"] = given["Body"]
+                return {}
+            case "sns", "Publish":
+                self.messages.append((given["TopicArn"], json.loads(given["Message"])))
                 return {}
             case "logs", "PutLogEvents":
                 stream = f"{given['logGroupName']}:{given['logStreamName']}"
@@ -77,6 +85,10 @@ class FakeAws:
                 return registry.describe_model_package(**given)
         raise AssertionError(f"{service} {operation} was called")
 
+    async def next_call(self) -> None:
+        self._called.clear()
+        await self._called.wait()
+
 
 class SageMaker:
     """The services over one data folder, as the server would have them, and what they announced."""
@@ -92,7 +104,8 @@ class SageMaker:
         self.models = Models(runtime)
         self.endpoints = Endpoints(runtime)
         self.runtime = Invocations(runtime)
-        aws.services = [self.registry, self.models, self.endpoints, self.runtime]
+        self.queues = AsyncInvocations(runtime)
+        aws.services = [self.registry, self.models, self.endpoints, self.runtime, self.queues]
 
     async def __aenter__(self) -> "SageMaker":
         for service in self.aws.services:

@@ -449,5 +449,8 @@ async def test_a_model_archive_stays_in_its_folder(sagemaker: SageMaker) -> None
 
     assert await sagemaker.settled("scenes") == "Failed"
     reason = sagemaker.endpoints.describe_endpoint(EndpointName="scenes")["FailureReason"]
-    assert reason.startswith("Failed to download model data for production variant evil")
-    assert "out.txt" in reason
+    assert reason == (
+        'Failed to extract model data archive from URL "s3://data/evil/model.tar.gz". Please ensure that the '
+        "object located at the URL is a valid tar.gz archive."
+    )
+    assert "out.txt" in str(sagemaker.aws.logs)

@@ -110,16 +110,11 @@ async def test_an_endpoint_config_is_described_as_it_was_created(sagemaker: Sage
 @pytest.mark.parametrize(
     ("members", "message"),
     [
-        ({"ShadowProductionVariants": [variant("scenes")]}, "ShadowProductionVariants is not supported"),
-        ({"AsyncInferenceConfig": {"OutputConfig": {}}}, "AsyncInferenceConfig is not supported"),
-        (
-            {"ProductionVariants": [variant("scenes", ServerlessConfig={"MemorySizeInMB": 1024})]},
-            "ServerlessConfig is not supported",
-        ),
+        ({"ExplainerConfig": {"ClarifyExplainerConfig": {}}}, "ExplainerConfig is not supported"),
         ({"ProductionVariants": [variant("scenes"), variant("scenes")]}, "Duplicate variant name"),
         ({"ProductionVariants": [variant("none")]}, "Could not find model"),
     ],
-    ids=["shadow", "async", "serverless", "duplicate", "model"],
+    ids=["explainer", "duplicate", "model"],
 )
 async def test_an_endpoint_config_that_cannot_be_is_refused(
     sagemaker: SageMaker, members: dict[str, Any], message: str
