@@ -15,6 +15,7 @@ from stagegate.local.sagemaker.channels import (
     check_output,
 )
 from stagegate.local.sagemaker.container import holds, script, submit_directory
+from stagegate.local.sagemaker.experiments import check_experiment
 from stagegate.local.sagemaker.job_run import Document, JobRun, Kind, announce
 from stagegate.local.sagemaker.processing import PROCESSING, ProcessingRun
 from stagegate.local.sagemaker.resources import (
@@ -135,6 +136,7 @@ class Jobs(Service):
             )
         if board := rest.get("TensorBoardOutputConfig"):
             check_local_path(board.get("LocalPath", TENSORBOARD), "TensorBoardOutputConfig.LocalPath")
+        await check_experiment(self.runtime.aws, rest.get("ExperimentConfig"))
         await check_channels(self.runtime.aws, InputDataConfig or [], algorithm, ResourceConfig)
         if script(hyperparameters, algorithm):
             check_distribution(hyperparameters)
@@ -215,6 +217,7 @@ class Jobs(Service):
             raise invalid(
                 "No image is pulled by the local runtime: give AppSpecification's ContainerEntrypoint"
             )
+        await check_experiment(self.runtime.aws, ExperimentConfig)
         for source in ProcessingInputs or []:
             await check_input(self.runtime.aws, source)
         for output in (ProcessingOutputConfig or {}).get("Outputs", []):
