@@ -51,6 +51,7 @@ APIS: Mapping[str, Api] = {
         _api("logs", JSON, None, "Logs_20140328"),
         _api("s3", REST_XML),
         _api("sagemaker", JSON, None, "SageMaker"),
+        _api("sagemaker-metrics", REST_JSON, "sagemaker"),
         _api("sagemaker-runtime", REST_JSON, "sagemaker"),
         _api("secretsmanager", JSON, None, "secretsmanager"),
         _api("ses", QUERY),
@@ -158,6 +159,8 @@ def _by_signing_name(signing_name: str, path: str) -> str | None:
     if signing_name == "ses":
         return "sesv2" if path.startswith("/v2/") else "ses"
     if signing_name == "sagemaker":
+        if path in ("/BatchPutMetrics", "/BatchGetMetrics"):
+            return "sagemaker-metrics"
         return "sagemaker-runtime" if path.startswith("/endpoints/") else None
     return services[0] if services else None
 

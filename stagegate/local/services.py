@@ -13,11 +13,14 @@ from stagegate.local.logs import Logs
 from stagegate.local.mail import SESMail, SESv2Mail, SNSMail
 from stagegate.local.sagemaker.async_inference import AsyncInvocations
 from stagegate.local.sagemaker.endpoints import Endpoints
+from stagegate.local.sagemaker.experiment_metrics import Metrics
+from stagegate.local.sagemaker.experiments import Experiments
 from stagegate.local.sagemaker.jobs import Jobs
 from stagegate.local.sagemaker.lineage import Lineage
 from stagegate.local.sagemaker.models import Models
 from stagegate.local.sagemaker.registry import Registry
 from stagegate.local.sagemaker.runtime import Invocations
+from stagegate.local.sagemaker.search import Search
 from stagegate.local.service import Service
 from stagegate.local.stacks.service import CloudFormation
 from stagegate.local.states.service import StepFunctions
@@ -28,7 +31,8 @@ SERVICES: Mapping[str, tuple[type[Service], ...]] = {
     "events": (EventBridge,),
     "lambda": (Functions, FunctionUrls),
     "logs": (Logs,),
-    "sagemaker": (Jobs, Registry, Models, Endpoints, Lineage),
+    "sagemaker": (Jobs, Registry, Models, Endpoints, Lineage, Experiments, Search),
+    "sagemaker-metrics": (Metrics,),
     "sagemaker-runtime": (Invocations, AsyncInvocations),
     "ses": (SESMail,),
     "sesv2": (SESv2Mail,),

@@ -14,7 +14,8 @@ from stagegate.local.sagemaker.channels import (
     check_local_path,
     check_output,
 )
-from stagegate.local.sagemaker.container import script, submit_directory
+from stagegate.local.sagemaker.container import holds, script, submit_directory
+from stagegate.local.sagemaker.experiments import check_experiment
 from stagegate.local.sagemaker.job_run import Document, JobRun, Kind, announce
 from stagegate.local.sagemaker.processing import PROCESSING, ProcessingRun
 from stagegate.local.sagemaker.resources import (
@@ -30,7 +31,7 @@ from stagegate.local.sagemaker.resources import (
     tags_of,
 )
 from stagegate.local.sagemaker.toolkit import check_distribution
-from stagegate.local.sagemaker.training import TRAINING, TrainingRun, moved
+from stagegate.local.sagemaker.training import TENSORBOARD, TRAINING, TrainingRun, moved
 from stagegate.local.service import AWSError, Runtime, Service
 
 _RUNS: dict[str, type[JobRun]] = {kind.kind.resource: kind for kind in (TrainingRun, ProcessingRun)}
@@ -48,6 +49,7 @@ _RECORDED = (  # taken and given back; they change nothing where there is one ma
     *("EnableInterContainerTrafficEncryption", "EnableManagedSpotTraining", "CheckpointConfig"),
     *("Environment", "ExperimentConfig", "RetryStrategy", "HyperParameters", "AlgorithmSpecification"),
     *("InputDataConfig", "OutputDataConfig", "ProfilerConfig", "DebugHookConfig"),
+    "TensorBoardOutputConfig",
 )
 
 
@@ -132,15 +134,20 @@ class Jobs(Service):
             check_local_path(
                 CheckpointConfig.get("LocalPath", f"{MOUNT_AT}/checkpoints"), "CheckpointConfig.LocalPath"
             )
+        if board := rest.get("TensorBoardOutputConfig"):
+            check_local_path(board.get("LocalPath", TENSORBOARD), "TensorBoardOutputConfig.LocalPath")
+        await check_experiment(self.runtime.aws, rest.get("ExperimentConfig"))
         await check_channels(self.runtime.aws, InputDataConfig or [], algorithm, ResourceConfig)
         if script(hyperparameters, algorithm):
             check_distribution(hyperparameters)
             source = submit_directory(hyperparameters)
             if source is None:
                 raise invalid(
-                    "The hyperparameter sagemaker_submit_directory is missing: an s3:// URI of a tar.gz"
+                    "The hyperparameter sagemaker_submit_directory is missing: an s3:// URI of a tar.gz, "
+                    "or its path in a channel"
                 )
-            await check_exists(self.runtime.aws, source)
+            if not holds(source):  # in network isolation it comes by a channel
+                await check_exists(self.runtime.aws, source)
         now = datetime.now(UTC)
         document: Document = {
             "TrainingJobName": TrainingJobName,
@@ -150,7 +157,7 @@ class Jobs(Service):
             "AlgorithmSpecification": algorithm,
             "RoleArn": RoleArn,
             "InputDataConfig": InputDataConfig or [],
-            "OutputDataConfig": OutputDataConfig,
+            "OutputDataConfig": {"KmsKeyId": "", **OutputDataConfig},
             "ResourceConfig": ResourceConfig,
             "StoppingCondition": condition,
             "EnableManagedSpotTraining": EnableManagedSpotTraining,
@@ -210,6 +217,7 @@ class Jobs(Service):
             raise invalid(
                 "No image is pulled by the local runtime: give AppSpecification's ContainerEntrypoint"
             )
+        await check_experiment(self.runtime.aws, ExperimentConfig)
         for source in ProcessingInputs or []:
             await check_input(self.runtime.aws, source)
         for output in (ProcessingOutputConfig or {}).get("Outputs", []):

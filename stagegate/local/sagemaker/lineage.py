@@ -25,10 +25,6 @@ _DESCRIBED = (
     *("Source", "Description", "Status", "Properties", "MetadataProperties"),
     *("CreationTime", "LastModifiedTime"),
 )
-_TRIAL_COMPONENT = (
-    *("Source", "Status", "StartTime", "EndTime", "CreationTime", "LastModifiedTime"),
-    *("Parameters", "InputArtifacts", "OutputArtifacts"),
-)
 _NOBODY: Document = {}  # there is no Studio user here
 
 
@@ -118,17 +114,6 @@ class Lineage(Service):
 
     def describe_context(self, *, ContextName: str) -> Document:
         return _described(self._graph.get(self._arn(CONTEXT, ContextName)))
-
-    def describe_trial_component(self, *, TrialComponentName: str) -> Document:
-        """The trial component that a job has; there are no others here."""
-        entity = self._graph.get(self._arn(TRIAL_COMPONENT, TrialComponentName))
-        return {
-            "TrialComponentName": entity["Name"],
-            "TrialComponentArn": entity["Arn"],
-            "DisplayName": entity["Name"],
-            **pick(entity, _TRIAL_COMPONENT),
-            "CreatedBy": _NOBODY,
-        }
 
     def update_artifact(
         self, *, ArtifactArn: str, ArtifactName: str | None = None, **changes: Any
@@ -315,7 +300,10 @@ class Lineage(Service):
         entity = self._graph.find(association[f"{end}Arn"])
         if entity is None:
             return {}
-        type_ = entity["Source"]["SourceType"] if entity["LineageType"] == TRIAL_COMPONENT else entity["Type"]
+        source = entity.get("Source", {})  # a user's trial component has none
+        type_ = (
+            source["SourceType"] if entity["LineageType"] == TRIAL_COMPONENT and source else entity["Type"]
+        )
         return {f"{end}Type": type_, **({f"{end}Name": entity["Name"]} if "Name" in entity else {})}
 
     def _is_of(self, wanted: str | None, arn: str) -> bool:

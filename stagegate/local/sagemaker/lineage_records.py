@@ -55,6 +55,7 @@ class Records:
         made = outputs if status in ("Completed", "Stopped") else []
         self._graph.put(
             {
+                **(before or {}),
                 "Arn": arn,
                 "LineageType": TRIAL_COMPONENT,
                 "Type": f"{title}Job",

@@ -180,11 +180,9 @@ class Registry(Service):
                 "ModelApprovalStatus": ModelApprovalStatus or "PendingManualApproval",
                 "ModelPackageRegistrationType": given.get("ModelPackageRegistrationType", "Registered"),
             }
-        else:
+        else:  # ModelApprovalStatus "does not apply to unversioned models"; the Python SDK sends it always
             key = str(ModelPackageName)
             check_name(key, member="modelPackageName")
-            if ModelApprovalStatus is not None:
-                raise invalid("ModelApprovalStatus can only be given for a versioned model package")
             if self.runtime.store.get(PACKAGE, key):
                 arn = self.runtime.arn("sagemaker", f"model-package/{key}")
                 raise AWSError("ConflictException", f"Model Package already exists: {arn}")

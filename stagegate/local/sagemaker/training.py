@@ -17,6 +17,7 @@ from stagegate.local.archives import unpack
 from stagegate.local.processes import MOUNT_AT, Program
 from stagegate.local.sagemaker.channels import Channel, training_channels
 from stagegate.local.sagemaker.container import (
+    holds,
     script,
     submit_directory,
     training_failure,
@@ -36,6 +37,7 @@ from stagegate.local.sagemaker.requirements import install_requirements
 from stagegate.local.sagemaker.spot import billable_seconds
 
 TRAINING = Kind(title="Training", resource="training-job", log_group="/aws/sagemaker/TrainingJobs")
+TENSORBOARD = f"{MOUNT_AT}/output/tensorboard"
 _FAILURE = 980  # characters: with what is said around it, at most 1,024
 _OUT_OF_MEMORY = (
     "Please use an instance type with more memory, or reduce the size of training data processed on an "
@@ -64,6 +66,7 @@ _EXCEEDED = {
 class TrainingRun(JobRun):
     kind = TRAINING
     _checkpoints: tuple[Mirror, ...] = ()
+    _boards: tuple[Mirror, ...] = ()
     _earlier_metrics: Sequence[tuple[str, float, datetime]] = ()
 
     def kept(self) -> tuple[str, ...]:
@@ -97,10 +100,14 @@ class TrainingRun(JobRun):
             )
             for checkpoints in self._checkpoints:
                 await checkpoints.download()
+        if (board := self.document.get("TensorBoardOutputConfig")) is not None:
+            target = f"{board['S3OutputPath'].rstrip('/')}/{self.name}/tensorboard-output"
+            at = board.get("LocalPath", TENSORBOARD)
+            self._boards = tuple(Mirror(self.aws, one.folder.outside(at), target) for one in self.hosts)
         if script(self.document.get("HyperParameters", {}), self.document["AlgorithmSpecification"]):
             uri = submit_directory(self.document["HyperParameters"]) or ""
-            source_code = await s3.read(self.aws, uri)
             for one in self.hosts:
+                source_code = await self._source_archive(one, uri)
                 one.program = self._program(one, await self._source(one, uri, source_code))
         else:
             for one in self.hosts:
@@ -128,6 +135,15 @@ class TrainingRun(JobRun):
         program = training_program(one.folder, self.document, environment, one.host)
         return replace(program, forked=installed is None)
 
+    async def _source_archive(self, one: HostRun, uri: str) -> bytes:
+        """In network isolation the source comes by a channel, as the Python SDK sends it."""
+        if not holds(uri):
+            return await s3.read(self.aws, uri)
+        try:
+            return await asyncio.to_thread(one.folder.outside(uri).read_bytes)
+        except OSError as error:
+            raise JobFailed(f"ClientError: {uri}: {error.strerror}") from error
+
     async def _source(self, one: HostRun, uri: str, archive: bytes) -> Path | None:
         """Unpack the source, and install what it asks for; gives where that lies."""
         code = one.folder.path / "code"
@@ -144,14 +160,14 @@ class TrainingRun(JobRun):
 
     def background(self) -> list[Coroutine[Any, Any, None]]:
         return [
-            *(checkpoints.keep() for checkpoints in self._checkpoints),
+            *(mirror.keep() for mirror in (*self._checkpoints, *self._boards)),
             *(pipe.feed() for pipe in self._pipes),
         ]
 
     async def finish(self) -> None:
         stopped = self.is_stopping or self.exceeded
-        for checkpoints in self._checkpoints:
-            await checkpoints.upload()
+        for mirror in (*self._checkpoints, *self._boards):
+            await mirror.upload()
         if self.failed and not stopped:
             failure = self.failed.folder.path / "output/failure"
             command, code = self.failed.program.command, self.failed.code or 0
@@ -170,8 +186,8 @@ class TrainingRun(JobRun):
         self.end("Stopped" if stopped else "Completed")
 
     async def interrupted(self) -> None:
-        for checkpoints in self._checkpoints:
-            await checkpoints.upload()
+        for mirror in (*self._checkpoints, *self._boards):
+            await mirror.upload()
         self._earlier_metrics = self._metrics()
         self.move("Interrupted")
 

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from stagegate.local.sagemaker.experiments import Experiments
 from stagegate.local.sagemaker.job_run import announce
 from stagegate.local.sagemaker.lineage import Lineage
 from stagegate.local.sagemaker.processing import PROCESSING
@@ -30,6 +31,7 @@ class SageMaker:
         self.runtime = Runtime(store=self.store, aws=no_aws, data=data, endpoint_url="http://127.0.0.1:1")
         self.registry = Registry(self.runtime)
         self.lineage = Lineage(self.runtime)
+        self.experiments = Experiments(self.runtime)
 
     def prepared(self, status: str) -> None:
         job = {
@@ -170,7 +172,7 @@ def test_a_job_that_failed_made_nothing(sagemaker: SageMaker) -> None:
 
 
 def test_a_job_is_described_as_a_trial_component(release: SageMaker) -> None:
-    described = release.lineage.describe_trial_component(TrialComponentName="train-1-aws-training-job")
+    described = release.experiments.describe_trial_component(TrialComponentName="train-1-aws-training-job")
 
     assert described["Source"] == {
         "SourceArn": f"{ARN}:training-job/train-1",

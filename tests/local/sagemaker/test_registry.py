@@ -278,3 +278,13 @@ def test_the_registry_is_the_same_after_a_restart(registry: Registry, group: str
     assert again.describe_model_package(ModelPackageName=arn) == before
     assert register(again, group) == f"{ARN}:model-package/scenes/2"
     store.close()
+
+
+def test_an_unversioned_package_has_no_approval_status(registry: Registry) -> None:
+    arn = registry.create_model_package(
+        ModelPackageName="alone",
+        ModelApprovalStatus="PendingManualApproval",  # the Python SDK gives it always
+        InferenceSpecification=SPECIFICATION,
+    )["ModelPackageArn"]
+
+    assert "ModelApprovalStatus" not in registry.describe_model_package(ModelPackageName=arn)

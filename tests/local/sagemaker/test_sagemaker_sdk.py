@@ -288,9 +288,56 @@ def test_a_model_is_registered_approved_and_deployed_as_a_package(sdk, trained, 
     predictor = Predictor("slope", sdk, JSONSerializer(), JSONDeserializer())
 
     assert predictor.predict([2, 4]) == [5.0, 10.0]
+    model.create(instance_type="ml.m5.large")
+    predictor.update_endpoint(model_name=model.name, initial_instance_count=1, instance_type="ml.m5.large")
+    serving = sdk.sagemaker_client.describe_endpoint(EndpointName="slope")["EndpointConfigName"]
+    config = sdk.sagemaker_client.describe_endpoint_config(EndpointConfigName=serving)
+    assert [entry["ModelName"] for entry in config["ProductionVariants"]] == [model.name]
+    assert predictor.predict([2, 4]) == [5.0, 10.0]
     assert (registered["ModelApprovalStatus"], registered["ModelPackageVersion"]) == ("Approved", 1)
     assert registered["ModelMetrics"]["ModelQuality"]["Statistics"]["S3Uri"].endswith("evaluation.json")
     assert registered["CustomerMetadataProperties"] == {"commit": "c0ffee"}
+
+
+def test_an_attached_estimator_registers_its_model(sdk, source, trained):
+    from sagemaker.pytorch import PyTorch
+
+    attached = PyTorch.attach(trained.latest_training_job.name, sagemaker_session=sdk)
+    package = attached.register(
+        content_types=["application/json"],
+        response_types=["application/json"],
+        inference_instances=["ml.m5.large"],
+        transform_instances=["ml.m5.large"],
+        model_package_group_name="attached",
+        entry_point="inference.py",
+        source_dir=str(source),
+    )
+
+    assert attached.hyperparameters()["slope"] == "2.5"
+    assert package.model_package_arn.endswith(":model-package/attached/1")
+    assert sdk.wait_for_model_package(package.model_package_arn)["ModelPackageStatus"] == "Completed"
+
+
+def test_what_runs_inside_an_experiments_run_is_found_there(sdk, source, data):
+    from sagemaker.analytics import ExperimentAnalytics
+    from sagemaker.experiments.run import Run, load_run
+
+    with Run(experiment_name="slopes", run_name="first", sagemaker_session=sdk) as run:
+        run.log_parameter("rate", 0.5)
+        run.log_metric("error", 2.0, step=0)
+        run.log_metric("error", 1.0, step=1)
+        fitted = estimator(sdk, source)
+        fitted.fit({"train": data}, logs=False)
+    with load_run(experiment_name="slopes", run_name="first", sagemaker_session=sdk) as loaded:
+        loaded.log_parameter("more", "later")
+    table = ExperimentAnalytics(experiment_name="slopes", sagemaker_session=sdk).dataframe()
+    rows = table.set_index("TrialComponentName")
+
+    assert sorted(rows.index) == [f"{fitted.latest_training_job.name}-aws-training-job", "slopes-first"]
+    logged = rows.loc["slopes-first"]
+    assert (logged["rate"], logged["more"], logged["error - Min"], logged["error - Last"]) == (
+        *(0.5, "later", 1.0, 1.0),
+    )
 
 
 def test_the_lineage_of_a_model_is_asked_for(sdk, trained, data):
