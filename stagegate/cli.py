@@ -111,9 +111,19 @@ _UNITS = {
     "--smtp", metavar="HOST:PORT", help="Send mail to this server, not to the inbox in the data directory."
 )
 @click.option("--max-jobs", type=click.IntRange(min=1), help="Jobs that run at once; the rest wait.")
+@click.option(
+    "--preload",
+    metavar="MODULES",
+    help="What jobs find imported already, as 'sklearn,xgboost'.  [default: numpy, torch, torchvision]",
+)
 @click.pass_context
 def local(
-    context: click.Context, port: int, data: Path | None, smtp: str | None, max_jobs: int | None
+    context: click.Context,
+    port: int,
+    data: Path | None,
+    smtp: str | None,
+    max_jobs: int | None,
+    preload: str | None,
 ) -> None:
     """Run AWS on this machine, in the foreground, until interrupted.
 
@@ -128,7 +138,8 @@ def local(
     if context.invoked_subcommand is not None:
         context.obj = folder
         return
-    sys.exit(run(port=port, data=folder, smtp=smtp, max_jobs=max_jobs))
+    modules = None if preload is None else tuple(name for name in preload.split(",") if name)
+    sys.exit(run(port=port, data=folder, smtp=smtp, max_jobs=max_jobs, preload=modules))
 
 
 @local.command()

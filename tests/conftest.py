@@ -28,8 +28,10 @@ SETTINGS = {
 class Local:
     """The runtime in a process of its own, on a port and a data directory that outlive it."""
 
-    def __init__(self, data: Path) -> None:
+    def __init__(self, data: Path, *, preload: str | None = "") -> None:
         self.data = data
+        self.preload = preload
+        """What jobs find imported already: nothing, since that takes a core for seconds; None for torch."""
         with socket.socket() as taken:
             taken.bind(("127.0.0.1", 0))
             self.port = taken.getsockname()[1]
@@ -43,9 +45,11 @@ class Local:
 
     def start(self) -> str:
         """Start it and wait for the line that says it is ready; gives that line."""
+        preload = [] if self.preload is None else ["--preload", self.preload]
+        command = [sys.executable, "-m", "stagegate.local", *preload]
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "stagegate.local", "--port", str(self.port), "--data", str(self.data)],
+                [*command, "--port", str(self.port), "--data", str(self.data)],
                 stdout=subprocess.PIPE,
                 stderr=log,
                 cwd=ROOT,

@@ -13,9 +13,10 @@ def main() -> int:
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=4566)
     parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--preload", type=lambda names: tuple(filter(None, names.split(","))))
     arguments = parser.parse_args()
     try:
-        run(host=arguments.host, port=arguments.port, data=arguments.data)
+        run(host=arguments.host, port=arguments.port, data=arguments.data, preload=arguments.preload)
     except StagegateError as error:
         sys.stderr.write(f"{error}\n")
         return 1

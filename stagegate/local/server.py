@@ -61,11 +61,13 @@ def run(
     data: Path,
     smtp: str | None = None,
     max_jobs: int | None = None,
+    preload: tuple[str, ...] | None = None,
 ) -> int:
     """Serve until SIGINT or SIGTERM; gives the exit status. Raises CannotServe where the port or the data
     directory is taken."""
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    asyncio.run(serve(host=host, port=port, data=data.absolute(), smtp=smtp, max_jobs=max_jobs))
+    settings = {"smtp": smtp, "max_jobs": max_jobs, "preload": preload}
+    asyncio.run(serve(host=host, port=port, data=data.absolute(), **settings))
     return 0
 
 

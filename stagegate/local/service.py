@@ -79,6 +79,8 @@ class Runtime:
     """Like `aws`, but past our own services: for one that adds to what moto does (`SNSMail.publish`)."""
     smtp: str | None = None
     """HOST:PORT of the mail server that mail goes to; None for the inbox in the data directory."""
+    preload: tuple[str, ...] | None = None
+    """The modules that jobs find imported already; None for those that a pipeline with torch needs."""
     max_jobs: int | None = None
     """How many jobs run at once; None leaves it to what the machine has."""
     listeners: list[Callable[[Announcement], None]] = field(default_factory=list)

@@ -160,7 +160,7 @@ def test_a_broken_file_is_named_and_left_as_it_is(tmp_path: Path) -> None:
         Store(file)
 
     ended = subprocess.run(
-        [sys.executable, "-m", "stagegate", "local", "--port", "0", "--data", str(tmp_path)],
+        [sys.executable, "-m", "stagegate", "local", "--preload", "", "--port", "0", "--data", str(tmp_path)],
         capture_output=True, text=True, timeout=60, check=False,
     )  # fmt: skip
     assert ended.returncode == 1
@@ -169,7 +169,18 @@ def test_a_broken_file_is_named_and_left_as_it_is(tmp_path: Path) -> None:
 
 
 def test_a_second_server_on_the_same_data_is_refused_until_the_first_is_gone(local: Local) -> None:
-    command = [sys.executable, "-m", "stagegate", "local", "--port", "0", "--data", str(local.data)]
+    command = [
+        sys.executable,
+        "-m",
+        "stagegate",
+        "local",
+        "--preload",
+        "",
+        "--port",
+        "0",
+        "--data",
+        str(local.data),
+    ]
 
     refused = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
 

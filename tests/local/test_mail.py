@@ -111,7 +111,7 @@ async def test_mail_goes_to_the_server_that_is_named(tmp_path):
     listening = await loop.create_server(lambda: SMTP(received, loop=loop), "127.0.0.1", 0)
     host, port = listening.sockets[0].getsockname()
 
-    async with listening, running(data=tmp_path / "data", smtp=f"{host}:{port}") as endpoint:
+    async with listening, running(data=tmp_path / "data", smtp=f"{host}:{port}", preload=()) as endpoint:
         topic = (await endpoint.aws("sns", "CreateTopic", {"Name": "topic"}))["TopicArn"]
         subscription = {"TopicArn": topic, "Protocol": "email", "Endpoint": "ada@example.com"}
         await endpoint.aws("sns", "Subscribe", subscription)

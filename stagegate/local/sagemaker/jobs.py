@@ -64,7 +64,7 @@ class Jobs(Service):
 
     def __init__(self, runtime: Runtime) -> None:
         super().__init__(runtime)
-        self._processes = Processes(preload=self.preloaded)
+        self._processes = Processes(preload=self.preloaded if runtime.preload is None else runtime.preload)
         self._turns = asyncio.Semaphore(runtime.max_jobs or os.cpu_count() or 1)
         self._under_way: dict[tuple[str, str], JobRun] = {}
 

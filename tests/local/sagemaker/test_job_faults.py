@@ -68,7 +68,7 @@ def test_a_short_job_is_recorded_too(sagemaker):
     group = "/aws/sagemaker/ProcessingJobs"
     (processor,) = statistics(sagemaker, "short", "CPUUtilization", group=group)
     (memory,) = statistics(sagemaker, "short", "MemoryUtilization", group=group)
-    assert processor["SampleCount"] == memory["SampleCount"] == 1
+    assert min(processor["SampleCount"], memory["SampleCount"]) >= 1
     assert memory["Maximum"] > 0
 
 

@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 from botocore.exceptions import ClientError
 
+from tests.conftest import Local
+
 ROLE = "arn:aws:iam::111111111111:role/jobs"
 BUCKET = "jobs"
 PATIENCE = 90
@@ -403,7 +405,18 @@ def test_no_job_outlives_a_killed_server_and_an_interrupted_one_goes_on_from_its
     assert sagemaker.get(f"s3://{BUCKET}/checkpoints/epoch") == b"3"
 
 
-def test_torch_is_there_at_once(sagemaker):
+@pytest.fixture
+def sagemaker_with_torch(tmp_path):
+    runtime = Local(tmp_path / "data", preload=None)
+    try:
+        runtime.start()
+        yield Sagemaker(runtime)
+    finally:
+        runtime.kill()
+
+
+def test_torch_is_there_at_once(sagemaker_with_torch):
+    sagemaker = sagemaker_with_torch
     script = (
         "import sys\nprint('imported' if 'torch' in sys.modules else 'not yet')\n"
         "import torch\nprint(torch.ones(2).sum())"
