@@ -375,20 +375,20 @@ async def test_endpoints_are_listed_by_name_and_status(sagemaker: SageMaker) -> 
     await sagemaker.settled("production")
 
 
-async def test_what_is_not_done_is_refused_by_name(sagemaker: SageMaker) -> None:
+async def test_a_rolling_update_ends_with_the_new_fleet(sagemaker: SageMaker) -> None:
     await sagemaker.serve("scenes")
-    rolling = {
-        "RollingUpdatePolicy": {
-            "MaximumBatchSize": {"Type": "INSTANCE_COUNT", "Value": 1},
-            "WaitIntervalInSeconds": 0,
-        }
-    }
+    await sagemaker.model("new")
+    sagemaker.config("new", "new")
+    batch = {"Type": "CAPACITY_PERCENT", "Value": 50}
+    config = {"RollingUpdatePolicy": {"MaximumBatchSize": batch, "WaitIntervalInSeconds": 0}}
 
-    with pytest.raises(AWSError, match="RollingUpdatePolicy is not supported"):
-        sagemaker.endpoints.update_endpoint(
-            EndpointName="scenes", EndpointConfigName="scenes-1", DeploymentConfig=rolling
-        )
-    assert sagemaker.endpoints.describe_endpoint(EndpointName="scenes")["EndpointStatus"] == "InService"
+    sagemaker.endpoints.update_endpoint(
+        EndpointName="scenes", EndpointConfigName="new", DeploymentConfig=config
+    )
+
+    assert await sagemaker.settled("scenes") == "InService"
+    assert {(await ask(sagemaker, "scenes"))["model"] for _ in range(5)} == {"new"}
+    assert sagemaker.endpoints.describe_endpoint(EndpointName="scenes")["LastDeploymentConfig"] == config
 
 
 def test_no_process_outlives_a_server_that_is_killed(tmp_path: Path) -> None:
