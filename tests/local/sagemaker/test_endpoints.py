@@ -11,6 +11,7 @@ from typing import Any
 import psutil
 import pytest
 
+from stagegate.local.sagemaker.routing import routes_of
 from stagegate.local.service import AWSError
 from tests.local.sagemaker.fakes import ECHO, FakeAws, SageMaker, archive, variant
 
@@ -225,6 +226,28 @@ async def test_a_linear_update_ends_with_all_traffic_on_the_new_fleet(sagemaker:
     assert await sagemaker.settled("scenes") == "InService"
     assert [(await ask(sagemaker, "scenes"))["model"] for _ in range(5)] == ["new"] * 5
     assert sagemaker.endpoints.describe_endpoint(EndpointName="scenes")["LastDeploymentConfig"] == config
+
+
+async def test_a_target_variant_is_found_in_the_fleet_that_has_it_while_traffic_shifts(
+    sagemaker: SageMaker,
+) -> None:
+    await sagemaker.serve("scenes")
+    await sagemaker.model("new")
+    sagemaker.config("new", "new")
+    size = {"Type": "CAPACITY_PERCENT", "Value": 50}
+    config = policy({"Type": "CANARY", "WaitIntervalInSeconds": 600, "CanarySize": size})
+    moved = asyncio.create_task(routes_of(sagemaker.endpoints.runtime).change())
+
+    sagemaker.endpoints.update_endpoint(
+        EndpointName="scenes", EndpointConfigName="new", DeploymentConfig=config
+    )
+    await asyncio.wait_for(moved, 30)
+
+    for name, model in (("AllTraffic", "scenes-1"), ("new", "new")):
+        answers = {(await ask(sagemaker, "scenes", TargetVariant=name))["model"] for _ in range(20)}
+        assert answers == {model}
+    with pytest.raises(AWSError, match="Variant none of endpoint scenes"):
+        await ask(sagemaker, "scenes", TargetVariant="none")
 
 
 async def test_weights_decide_which_variant_answers(sagemaker: SageMaker) -> None:
