@@ -228,7 +228,7 @@ async def test_a_linear_update_ends_with_all_traffic_on_the_new_fleet(sagemaker:
     assert sagemaker.endpoints.describe_endpoint(EndpointName="scenes")["LastDeploymentConfig"] == config
 
 
-async def test_a_target_variant_is_found_in_the_fleet_that_has_it_while_traffic_shifts(
+async def test_a_pending_variant_bakes_and_a_target_variant_is_found_where_it_is(
     sagemaker: SageMaker,
 ) -> None:
     await sagemaker.serve("scenes")
@@ -242,6 +242,10 @@ async def test_a_target_variant_is_found_in_the_fleet_that_has_it_while_traffic_
         EndpointName="scenes", EndpointConfigName="new", DeploymentConfig=config
     )
     await asyncio.wait_for(moved, 30)
+    described = sagemaker.endpoints.describe_endpoint(EndpointName="scenes")
+    [pending] = described["PendingDeploymentSummary"]["ProductionVariants"]
+    [status] = pending["VariantStatus"]
+    assert (pending["VariantName"], status["Status"], pending["CurrentInstanceCount"]) == ("new", "Baking", 1)
 
     for name, model in (("AllTraffic", "scenes-1"), ("new", "new")):
         answers = {(await ask(sagemaker, "scenes", TargetVariant=name))["model"] for _ in range(20)}
