@@ -26,10 +26,12 @@ def blue_green(config: Mapping[str, Any] | None, *, instances: int) -> BlueGreen
     """`DeploymentConfig` as a plan; without one, all traffic moves at once. Refuses what is not done."""
     if not config:
         return BlueGreen()
-    if "RollingUpdatePolicy" in config:
-        raise invalid("DeploymentConfig.RollingUpdatePolicy is not supported by the local runtime")
     alarms = [alarm["AlarmName"] for alarm in config.get("AutoRollbackConfiguration", {}).get("Alarms", ())]
-    policy = config.get("BlueGreenUpdatePolicy")
+    policy, rolling = config.get("BlueGreenUpdatePolicy"), config.get("RollingUpdatePolicy")
+    if policy is not None and rolling is not None:
+        raise invalid("Only one of BlueGreenUpdatePolicy and RollingUpdatePolicy can be specified")
+    if rolling is not None:
+        return _rolling(rolling, instances=instances, alarms=alarms)
     if policy is None:
         return BlueGreen(alarms=alarms)
     routing = policy["TrafficRoutingConfiguration"]
@@ -42,14 +44,28 @@ def blue_green(config: Mapping[str, Any] | None, *, instances: int) -> BlueGreen
     )
 
 
+def _rolling(policy: Mapping[str, Any], *, instances: int, alarms: Sequence[str]) -> BlueGreen:
+    """Batch after batch; a rollback takes the whole capacity back at once, which the old fleet has kept."""
+    batch = _fraction(policy["MaximumBatchSize"], instances=instances)
+    if not 0.05 <= batch <= 0.5:
+        raise invalid(
+            f"MaximumBatchSize must be between 5% and 50% of the variant's total instance count; {batch:.0%} "
+            "was given"
+        )
+    return BlueGreen(
+        shares=_steps(batch),
+        wait_seconds=policy["WaitIntervalInSeconds"],
+        maximum_seconds=policy.get("MaximumExecutionTimeoutInSeconds", _DEFAULT_SECONDS),
+        alarms=alarms,
+    )
+
+
 def _shares(routing: Mapping[str, Any], *, instances: int) -> list[float]:
     match routing["Type"]:
         case "CANARY":
             return [_share(routing, "CanarySize", instances=instances), 1.0]
         case "LINEAR":
-            step = _share(routing, "LinearStepSize", instances=instances)
-            shares = [step * number for number in range(1, int(1 / step) + 1)]
-            return shares if shares[-1] > 0.999 else [*shares, 1.0]
+            return _steps(_share(routing, "LinearStepSize", instances=instances))
         case _:
             return [1.0]
 
@@ -57,7 +73,17 @@ def _shares(routing: Mapping[str, Any], *, instances: int) -> list[float]:
 def _share(routing: Mapping[str, Any], member: str, *, instances: int) -> float:
     if (size := routing.get(member)) is None:
         raise invalid(f"{member} is required for traffic routing of type {routing['Type']}")
-    share: float = size["Value"] / (100 if size["Type"] == "CAPACITY_PERCENT" else instances)
+    share = _fraction(size, instances=instances)
     if not 0 < share <= 0.5:
         raise invalid(f"{member} must be at most 50% of the fleet's capacity; {share:.0%} was given")
     return share
+
+
+def _steps(step: float) -> list[float]:
+    shares = [step * number for number in range(1, int(1 / step) + 1)]
+    return shares if shares[-1] > 0.999 else [*shares, 1.0]
+
+
+def _fraction(size: Mapping[str, Any], *, instances: int) -> float:
+    """Of the fleet's capacity."""
+    return float(size["Value"]) / (100 if size["Type"] == "CAPACITY_PERCENT" else instances)

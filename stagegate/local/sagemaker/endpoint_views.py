@@ -47,7 +47,7 @@ def described(endpoint: Document) -> Document:
     if (asynchronous := planned.get("AsyncInferenceConfig")) is not None:
         answer["AsyncInferenceConfig"] = asynchronous
     if (pending := endpoint.get("Pending")) is not None:
-        doing = "Deleting" if status == "RollingBack" else "Creating"
+        doing = "Deleting" if status == "RollingBack" else pending.get("VariantStatus", "Creating")
         answer["PendingDeploymentSummary"] = {
             "EndpointConfigName": pending["Fleet"]["EndpointConfigName"],
             **{
@@ -83,7 +83,7 @@ def _variants(planned: Document) -> Iterator[tuple[str, list[Document]]]:
 def _variant(entry: Mapping[str, Any], *, doing: str | None, since: datetime) -> Document:
     image = entry["Container"].get("Image", "")
     weight, count = entry["Weight"], entry["InstanceCount"]
-    is_up = doing is None
+    is_up = doing in (None, "Baking")
     view: Document = {
         "VariantName": entry["Variant"]["VariantName"],
         "DeployedImages": [
@@ -97,7 +97,7 @@ def _variant(entry: Mapping[str, Any], *, doing: str | None, since: datetime) ->
     if (config := entry.get("ServerlessConfig")) is not None:
         del view["DesiredInstanceCount"]
         view |= {"CurrentServerlessConfig": config, "DesiredServerlessConfig": config}
-    return view if is_up else {**view, "VariantStatus": [{"Status": doing, "StartTime": since}]}
+    return view if doing is None else {**view, "VariantStatus": [{"Status": doing, "StartTime": since}]}
 
 
 def _plain(value: Any) -> Any:

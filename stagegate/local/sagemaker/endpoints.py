@@ -283,6 +283,7 @@ class Endpoints(Service):
     async def _update(self, name: str) -> None:
         endpoint = self._endpoint(name)
         planned, config = endpoint["Pending"]["Fleet"], endpoint["Pending"]["DeploymentConfig"]
+        self._say_where(name, "Creating")  # again, where an earlier server was further
         await self.runtime.store.committed()
         old = self._serving[name]
         new = fleets.fleet(self.runtime, name, planned)
@@ -307,10 +308,15 @@ class Endpoints(Service):
             )
             await fleets.stop(self.runtime, name, endpoint["Fleet"], old)
 
+    def _say_where(self, name: str, status: str) -> None:
+        """Write down how far the variants are that an update brings."""
+        self._change(name, Pending={**self._endpoint(name)["Pending"], "VariantStatus": status})
+
     async def _shift(self, name: str, old: Fleet, new: Fleet, policy: BlueGreen) -> None:
         """Move the traffic, watched by the alarms; requests that the old fleet has are answered by it."""
         for share in policy.shares:
             self._routes.put(name, Route(fleets=((new, share), (old, 1 - share))))
+            self._say_where(name, "Baking")
             await self._bake(policy.wait_seconds, policy)
         await self._bake(policy.termination_seconds, policy)
 

@@ -6,9 +6,10 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Coroutine, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any, TypeVar
 
 from stagegate.local.log_stream import LogStream
 from stagegate.local.sagemaker import model_server
@@ -20,6 +21,8 @@ _STARTUP_SECONDS = 480  # for a restart, as AWS has for a start unless told othe
 _STABLE_SECONDS = 30  # a process that has lived for so long did not die of its start
 _RESTART_SECONDS = (0, 0.5, 1, 2, 5, 10, 30)  # before the first, second, … restart in a row
 _KEPT = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "LD_LIBRARY_PATH", "CUDA_VISIBLE_DEVICES")
+
+Result = TypeVar("Result")
 
 
 class Unhealthy(Exception):
@@ -171,27 +174,32 @@ class ModelProcess:
             logging = asyncio.create_task(self._log.copy(output), name=f"log {self.name}")
             self._logging.add(logging)
             logging.add_done_callback(self._logging.discard)
-        await self._said_ready(self._process, ours)
+        loop = asyncio.get_running_loop()
+        said = await self._before_its_end(loop.sock_recv(ours, len(model_server.READY)))
+        if said != model_server.READY:
+            raise Unhealthy("the process ended before it was ready")
         try:
-            reply = await self._connections.request("GET", "/ping", headers=[])
+            reply = await self._before_its_end(self._connections.request("GET", "/ping", headers=[]))
         except ConnectionLost as error:
             raise Unhealthy(f"no answer to /ping: {error}") from error
         if reply.status != 200:
             raise Unhealthy(f"/ping answered {reply.status}")
         self._healthy.set()
 
-    async def _said_ready(self, process: asyncio.subprocess.Process, lifeline: socket.socket) -> None:
-        loop = asyncio.get_running_loop()
-        said = loop.create_task(loop.sock_recv(lifeline, len(model_server.READY)))
-        ended = loop.create_task(process.wait())
+    async def _before_its_end(self, work: Coroutine[Any, Any, Result]) -> Result:
+        """What `work` gives, unless the process ends first: nobody would take a connection that waits."""
+        assert self._process is not None
+        done = asyncio.create_task(work)
+        ended = asyncio.create_task(self._process.wait())
         try:
-            await asyncio.wait((said, ended), return_when=asyncio.FIRST_COMPLETED)
-            if not said.done() or said.result() != model_server.READY:
-                raise Unhealthy("the process ended before it was ready")
+            await asyncio.wait((done, ended), return_when=asyncio.FIRST_COMPLETED)
+            if not done.done():
+                raise Unhealthy("the process ended before it was healthy")
+            return done.result()
         finally:
-            said.cancel()
+            done.cancel()
             ended.cancel()
-            await asyncio.gather(said, ended, return_exceptions=True)
+            await asyncio.gather(done, ended, return_exceptions=True)
 
     async def _end(self) -> None:
         self._healthy.clear()

@@ -44,10 +44,15 @@ class Route:
 
     fleets: Sequence[tuple[Fleet, float]]
 
-    def pick(self) -> Fleet:
+    def pick(self, variant: str | None = None) -> Fleet:
+        """A fleet, by the shares; one that has the variant, where one is asked for and any has it."""
         if len(self.fleets) == 1:
             return self.fleets[0][0]
-        return random.choices([fleet for fleet, _ in self.fleets], [share for _, share in self.fleets])[0]
+        having = [entry for entry in self.fleets if variant is None or variant in entry[0].variants]
+        fleets = having or self.fleets
+        if len(fleets) == 1:
+            return fleets[0][0]
+        return random.choices([fleet for fleet, _ in fleets], [share for _, share in fleets])[0]
 
 
 @dataclass

@@ -57,7 +57,7 @@ class Invocations(Service):
                 f"Member must have length less than or equal to {_MAX_BODY}",
             )
         started = time.perf_counter()
-        fleet = (await self._route(EndpointName)).pick()
+        fleet = (await self._route(EndpointName)).pick(TargetVariant)
         variant, process = self._variant(fleet, EndpointName, TargetVariant)
         headers = [
             ("content-type", ContentType or "application/octet-stream"),

@@ -14,6 +14,10 @@ def routing(kind: str, **members: Any) -> dict[str, Any]:
     }
 
 
+def rolling(size: dict[str, Any], **members: Any) -> dict[str, Any]:
+    return {"RollingUpdatePolicy": {"MaximumBatchSize": size, "WaitIntervalInSeconds": 60, **members}}
+
+
 def percent(value: int) -> dict[str, Any]:
     return {"Type": "CAPACITY_PERCENT", "Value": value}
 
@@ -57,14 +61,31 @@ def test_linear_steps_end_with_all() -> None:
     assert blue_green(routing("LINEAR", LinearStepSize=percent(40)), instances=1).shares == [0.4, 0.8, 1.0]
 
 
+def test_a_rolling_update_goes_batch_by_batch_watched_by_the_alarms() -> None:
+    config = {
+        **rolling(
+            {"Type": "INSTANCE_COUNT", "Value": 2},
+            MaximumExecutionTimeoutInSeconds=900,
+            RollbackMaximumBatchSize=percent(100),
+        ),
+        "AutoRollbackConfiguration": {"Alarms": [{"AlarmName": "errors"}]},
+    }
+
+    assert blue_green(config, instances=5) == BlueGreen(
+        shares=[0.4, 0.8, 1.0], wait_seconds=60, maximum_seconds=900, alarms=["errors"]
+    )
+
+
 @pytest.mark.parametrize(
     ("config", "message"),
     [
         (routing("CANARY"), "CanarySize is required"),
         (routing("CANARY", CanarySize=percent(60)), "at most 50%"),
-        ({"RollingUpdatePolicy": {}}, "RollingUpdatePolicy is not supported"),
+        (rolling({"Type": "INSTANCE_COUNT", "Value": 1}), "between 5% and 50%.*100% was given"),
+        (rolling(percent(4)), "between 5% and 50%"),
+        ({**rolling(percent(50)), **routing("ALL_AT_ONCE")}, "Only one of BlueGreenUpdatePolicy and Rolling"),
     ],
-    ids=["missing", "large", "rolling"],
+    ids=["missing", "large", "large-batch", "small-batch", "both"],
 )
 def test_a_config_that_cannot_be_followed_is_refused(config: dict[str, Any], message: str) -> None:
     with pytest.raises(AWSError, match=message):

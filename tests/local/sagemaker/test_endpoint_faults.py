@@ -42,16 +42,24 @@ def transform_fn(model, data, content_type, accept):
     return str(os.getpid()), "text/plain"
 """
 STUMBLING = """
-import os, threading
+import os
 
 def model_fn(model_dir):
     with open(os.environ["COUNT"], "a") as file:
         file.write("+")
-    if os.path.getsize(os.environ["COUNT"]) < 4:
-        threading.Timer(0.1, os._exit, (3,)).start()
+    return os.path.getsize(os.environ["COUNT"])
 
 def transform_fn(model, data, content_type, accept):
+    if model < 4:
+        os._exit(3)
     return "at last", "text/plain"
+"""
+DYING = """
+import os
+
+def model_fn(model_dir):
+    import uvicorn
+    uvicorn.Server.run = lambda self, sockets: os._exit(3)
 """
 LOUD = """
 import sys
@@ -180,12 +188,21 @@ async def test_a_process_that_dies_again_and_again_is_started_ever_later(
     monkeypatch.setattr(model_process.asyncio, "sleep", noted)
 
     async with asyncio.timeout(30):
-        while await answer_or_error(sagemaker) != "at last" or count.stat().st_size < 4:
+        while await answer_or_error(sagemaker) != "at last":
             pass
 
     assert [seconds for seconds in waits if seconds in (0, 0.1)][:2] == [0, 0.1]
     assert 0.2 in waits
     assert described(sagemaker) == ("InService", None)
+
+
+async def test_a_process_that_dies_between_its_start_and_its_first_answer_is_not_waited_for(
+    sagemaker: SageMaker,
+) -> None:
+    async with asyncio.timeout(30):
+        await create(sagemaker, DYING)
+
+    assert described(sagemaker) == ("Failed", PING)
 
 
 async def answer_or_error(sagemaker: SageMaker) -> str:

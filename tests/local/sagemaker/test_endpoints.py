@@ -11,6 +11,7 @@ from typing import Any
 import psutil
 import pytest
 
+from stagegate.local.sagemaker.routing import routes_of
 from stagegate.local.service import AWSError
 from tests.local.sagemaker.fakes import ECHO, FakeAws, SageMaker, archive, variant
 
@@ -227,6 +228,32 @@ async def test_a_linear_update_ends_with_all_traffic_on_the_new_fleet(sagemaker:
     assert sagemaker.endpoints.describe_endpoint(EndpointName="scenes")["LastDeploymentConfig"] == config
 
 
+async def test_a_pending_variant_bakes_and_a_target_variant_is_found_where_it_is(
+    sagemaker: SageMaker,
+) -> None:
+    await sagemaker.serve("scenes")
+    await sagemaker.model("new")
+    sagemaker.config("new", "new")
+    size = {"Type": "CAPACITY_PERCENT", "Value": 50}
+    config = policy({"Type": "CANARY", "WaitIntervalInSeconds": 600, "CanarySize": size})
+    moved = asyncio.create_task(routes_of(sagemaker.endpoints.runtime).change())
+
+    sagemaker.endpoints.update_endpoint(
+        EndpointName="scenes", EndpointConfigName="new", DeploymentConfig=config
+    )
+    await asyncio.wait_for(moved, 30)
+    described = sagemaker.endpoints.describe_endpoint(EndpointName="scenes")
+    [pending] = described["PendingDeploymentSummary"]["ProductionVariants"]
+    [status] = pending["VariantStatus"]
+    assert (pending["VariantName"], status["Status"], pending["CurrentInstanceCount"]) == ("new", "Baking", 1)
+
+    for name, model in (("AllTraffic", "scenes-1"), ("new", "new")):
+        answers = {(await ask(sagemaker, "scenes", TargetVariant=name))["model"] for _ in range(20)}
+        assert answers == {model}
+    with pytest.raises(AWSError, match="Variant none of endpoint scenes"):
+        await ask(sagemaker, "scenes", TargetVariant="none")
+
+
 async def test_weights_decide_which_variant_answers(sagemaker: SageMaker) -> None:
     await sagemaker.model("a")
     await sagemaker.model("b")
@@ -375,20 +402,20 @@ async def test_endpoints_are_listed_by_name_and_status(sagemaker: SageMaker) -> 
     await sagemaker.settled("production")
 
 
-async def test_what_is_not_done_is_refused_by_name(sagemaker: SageMaker) -> None:
+async def test_a_rolling_update_ends_with_the_new_fleet(sagemaker: SageMaker) -> None:
     await sagemaker.serve("scenes")
-    rolling = {
-        "RollingUpdatePolicy": {
-            "MaximumBatchSize": {"Type": "INSTANCE_COUNT", "Value": 1},
-            "WaitIntervalInSeconds": 0,
-        }
-    }
+    await sagemaker.model("new")
+    sagemaker.config("new", "new")
+    batch = {"Type": "CAPACITY_PERCENT", "Value": 50}
+    config = {"RollingUpdatePolicy": {"MaximumBatchSize": batch, "WaitIntervalInSeconds": 0}}
 
-    with pytest.raises(AWSError, match="RollingUpdatePolicy is not supported"):
-        sagemaker.endpoints.update_endpoint(
-            EndpointName="scenes", EndpointConfigName="scenes-1", DeploymentConfig=rolling
-        )
-    assert sagemaker.endpoints.describe_endpoint(EndpointName="scenes")["EndpointStatus"] == "InService"
+    sagemaker.endpoints.update_endpoint(
+        EndpointName="scenes", EndpointConfigName="new", DeploymentConfig=config
+    )
+
+    assert await sagemaker.settled("scenes") == "InService"
+    assert {(await ask(sagemaker, "scenes"))["model"] for _ in range(5)} == {"new"}
+    assert sagemaker.endpoints.describe_endpoint(EndpointName="scenes")["LastDeploymentConfig"] == config
 
 
 def test_no_process_outlives_a_server_that_is_killed(tmp_path: Path) -> None:

@@ -11,8 +11,8 @@ import pytest
 
 from tests.local.sagemaker.fakes import ECHO, archive, variant
 
-CLIENTS = 8
-ANSWERS = 50  # that the clients get between two things that happen, at least
+CLIENTS = 5
+ANSWERS = 40  # that the clients get between two things that happen, at least
 ALL_AT_ONCE = {"Type": "ALL_AT_ONCE", "WaitIntervalInSeconds": 0}
 CANARY = {
     "Type": "CANARY",
