@@ -169,9 +169,13 @@ class AsyncInvocations(Service):
         body = request["Body"]
         if body is None:
             try:
-                body = await s3.read(self.runtime.aws, request["InputLocation"])
+                bucket, at = s3.split_uri(request["InputLocation"])
+                stored = await self.runtime.aws("s3", "GetObject", {"Bucket": bucket, "Key": at})
             except AWSError as error:
                 return Failure(reason=f"ClientError: Failed to download {request['InputLocation']}: {error}")
+            body = stored["Body"]
+            content_type = request["ContentType"] or stored.get("ContentType")  # the SDK gives the object's
+            request = {**request, "ContentType": content_type}
         try:
             async with asyncio.timeout(request["InvocationTimeoutSeconds"]):
                 answer = await self._ask(request, body)

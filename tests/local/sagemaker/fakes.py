@@ -40,6 +40,7 @@ class FakeAws:
 
     def __init__(self) -> None:
         self.objects: dict[str, bytes] = {}
+        self.content_types: dict[str, str] = {}
         self.logs: defaultdict[str, list[str]] = defaultdict(list)
         self.metrics: list[dict[str, Any]] = []
         self.alarms: list[str] = []
@@ -61,7 +62,8 @@ class FakeAws:
                 uri = f"s3://{given['Bucket']}/{given['Key']}"
                 if uri not in self.objects:
                     raise AWSError("NoSuchKey", "The specified key does not exist.", status=404)
-                return {"Body": self.objects[uri]}
+                kind = self.content_types.get(uri, "binary/octet-stream")
+                return {"Body": self.objects[uri], "ContentType": kind}
             case "s3", "PutObject":
                 self.objects[f"s3://{given['Bucket']}/{given['Key']}"] = given["Body"]
                 return {}

@@ -120,6 +120,18 @@ async def test_the_answer_is_put_into_s3_and_a_topic_is_told(sagemaker: SageMake
     assert sagemaker.endpoints.describe_endpoint(EndpointName="scenes")["AsyncInferenceConfig"] == CONFIG
 
 
+async def test_a_request_without_a_content_type_has_that_of_its_object(sagemaker: SageMaker) -> None:
+    tells = CODE.replace("json.loads(body)", "[content_type]")
+    await sagemaker.serve("typed", code=tells, AsyncInferenceConfig=CONFIG)
+    uri = put(sagemaker, "typed.json", 4)
+    sagemaker.aws.content_types[uri] = "application/json"
+
+    answer = sagemaker.queues.invoke_endpoint_async(EndpointName="typed", InputLocation=uri)
+    await messages(sagemaker.aws, 1)
+
+    assert sagemaker.aws.objects[answer["OutputLocation"]] == b'["application/json"]'
+
+
 async def test_what_fails_is_told_to_the_other_topic_and_kept_in_s3(sagemaker: SageMaker) -> None:
     broken = invoke(sagemaker, Body=b"0", Filename="zero.json", S3OutputPathExtension="tests/")
     missing = invoke(sagemaker, InputLocation="s3://data/in/none")

@@ -65,7 +65,8 @@ print("processed")
 @pytest.fixture(scope="module")
 def sdk(shared_local, tmp_path_factory):
     """A session of the SDK, as a shell with these variables has it. It looks only every 5 to 30 seconds
-    whether a job or an endpoint is ready; here it looks sooner."""
+    whether a job or an endpoint is ready; here it looks sooner. It holds its configuration against a schema
+    for each value that it looks up, 0.2 s each; here only when it reads it."""
     folder = tmp_path_factory.mktemp("sdk")
     (folder / "config.yaml").write_text(CONFIG)
     sleep = time.sleep
@@ -76,6 +77,7 @@ def sdk(shared_local, tmp_path_factory):
         patch.setattr(time, "sleep", lambda seconds: sleep(min(seconds, 0.2)))
         import sagemaker
 
+        patch.setattr("sagemaker.utils.validate_sagemaker_config", lambda config: None)
         yield sagemaker.Session()
 
 
@@ -237,13 +239,12 @@ def test_a_processor_runs_a_folder_of_source(sdk, source, data, capsys):
 
 
 def test_a_script_processor_runs_one_script(sdk, tmp_path, data):
-    from sagemaker.processing import ProcessingOutput, ScriptProcessor
+    from sagemaker.processing import ProcessingOutput
+    from sagemaker.sklearn import SKLearnProcessor
 
     script = tmp_path / "script.py"
     script.write_text("open('/opt/ml/processing/output/made', 'w').write('by a script')")
-    processor = ScriptProcessor(
-        command=["python3"], image_uri="python:3", role=ROLE, sagemaker_session=sdk, **ON
-    )
+    processor = SKLearnProcessor(framework_version="1.2-1", role=ROLE, sagemaker_session=sdk, **ON)
     out = ProcessingOutput(source="/opt/ml/processing/output", destination=f"s3://{BUCKET}/made")
 
     processor.run(code=str(script), outputs=[out], logs=False)
@@ -255,6 +256,7 @@ def test_a_model_is_registered_approved_and_deployed_as_a_package(sdk, trained, 
     from sagemaker import ModelPackage
     from sagemaker.deserializers import JSONDeserializer
     from sagemaker.model_metrics import MetricsSource, ModelMetrics
+    from sagemaker.predictor import Predictor
     from sagemaker.pytorch import PyTorchModel
     from sagemaker.serializers import JSONSerializer
 
@@ -280,11 +282,9 @@ def test_a_model_is_registered_approved_and_deployed_as_a_package(sdk, trained, 
     )
     package.update_approval_status("Approved")
     registered = sdk.sagemaker_client.describe_model_package(ModelPackageName=package.model_package_arn)
-    predictor = ModelPackage(
-        role=ROLE, model_package_arn=package.model_package_arn, sagemaker_session=sdk
-    ).deploy(1, "ml.m5.large", endpoint_name="slope")
-    from sagemaker.predictor import Predictor
-
+    ModelPackage(role=ROLE, model_package_arn=package.model_package_arn, sagemaker_session=sdk).deploy(
+        1, "ml.m5.large", endpoint_name="slope"
+    )
     predictor = Predictor("slope", sdk, JSONSerializer(), JSONDeserializer())
 
     assert predictor.predict([2, 4]) == [5.0, 10.0]

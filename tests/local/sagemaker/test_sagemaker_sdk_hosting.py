@@ -1,0 +1,67 @@
+"""Asynchronous and serverless endpoints by SageMaker's own Python SDK."""
+
+import pytest
+
+from tests.local.sagemaker import test_sagemaker_sdk as given
+
+pytestmark = given.pytestmark
+sdk, source, data, trained = given.sdk, given.source, given.data, given.trained
+
+
+@pytest.fixture
+def model(sdk, source, trained):
+    from sagemaker.pytorch import PyTorchModel
+
+    return PyTorchModel(
+        model_data=trained.model_data,
+        role=given.ROLE,
+        entry_point="inference.py",
+        source_dir=str(source),
+        framework_version="2.3",
+        py_version="py311",
+        sagemaker_session=sdk,
+    )
+
+
+@pytest.fixture
+def as_json():
+    from sagemaker.deserializers import JSONDeserializer
+    from sagemaker.serializers import JSONSerializer
+
+    return {"serializer": JSONSerializer(), "deserializer": JSONDeserializer()}
+
+
+def test_a_model_is_asked_through_s3(sdk, model, as_json):
+    from sagemaker.async_inference import AsyncInferenceConfig, WaiterConfig
+
+    soon = WaiterConfig(max_attempts=100, delay=1)
+    predictor = model.deploy(
+        initial_instance_count=1,
+        instance_type="ml.m5.large",
+        async_inference_config=AsyncInferenceConfig(output_path=f"s3://{given.BUCKET}/answers"),
+        **as_json,
+    )
+    answer = predictor.predict([1, 2], waiter_config=soon)
+    later = predictor.predict_async([3])
+    result = later.get_result(soon)
+    predictor.delete_endpoint()
+
+    assert answer == [2.5, 5.0]
+    assert result == [7.5]
+    assert later.output_path.startswith(f"s3://{given.BUCKET}/answers/")
+
+
+def test_a_model_is_served_without_instances(sdk, model, as_json):
+    from sagemaker.serverless import ServerlessInferenceConfig
+
+    predictor = model.deploy(
+        serverless_inference_config=ServerlessInferenceConfig(memory_size_in_mb=2048, max_concurrency=2),
+        **as_json,
+    )
+    answer = predictor.predict([1, 2])
+    endpoint = sdk.sagemaker_client.describe_endpoint(EndpointName=predictor.endpoint_name)
+    predictor.delete_endpoint()
+
+    (variant,) = endpoint["ProductionVariants"]
+    assert answer == [2.5, 5.0]
+    assert variant["CurrentServerlessConfig"] == {"MemorySizeInMB": 2048, "MaxConcurrency": 2}
