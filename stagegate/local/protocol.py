@@ -11,6 +11,7 @@ import json
 import math
 import uuid
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from email.utils import format_datetime
 from typing import Any
@@ -19,7 +20,7 @@ from xml.sax.saxutils import escape
 
 from botocore.utils import parse_timestamp
 
-from stagegate.local import apis, cbor
+from stagegate.local import apis, cbor, event_stream
 from stagegate.local.apis import CBOR, EC2, JSON, QUERY, REST_JSON, REST_XML, Target
 from stagegate.local.messages import HttpRequest, HttpResponse
 from stagegate.local.service import AWSError
@@ -325,8 +326,12 @@ def _write_rest_json(operation: Any, result: Mapping[str, Any], request_id: str)
             headers |= {f"{prefix}{key}": str(item) for key, item in value.items()}
         else:
             content[member.serialization.get("name", name)] = _to_document(member, value, binary=False)
+    stream = None
     if payload is None:
         body = b"" if status == 204 else _dumps(content)
+    elif shape.members[payload].serialization.get("eventstream"):
+        body, stream = b"", event_stream.encoded(shape.members[payload], result[payload])
+        headers["content-type"] = event_stream.CONTENT_TYPE
     elif shape.members[payload].type_name in ("blob", "string"):
         value = result.get(payload) or b""
         body = value.encode() if isinstance(value, str) else bytes(value)
@@ -336,7 +341,7 @@ def _write_rest_json(operation: Any, result: Mapping[str, Any], request_id: str)
         "content-type", "application/json"
     )
     headers = {name: value for name, value in headers.items() if name.lower() != "content-type"}
-    return _answer(status, request_id, content_type, body, headers)
+    return replace(_answer(status, request_id, content_type, body, headers), stream=stream)
 
 
 def _header(shape: Any, value: Any) -> str:

@@ -23,7 +23,7 @@ from urllib.parse import quote
 
 import uvicorn
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import JSONResponse, Response, StreamingResponse
 
 from stagegate.errors import StagegateError
 from stagegate.local.endpoint import Endpoint
@@ -243,7 +243,10 @@ async def _disconnected(request: Request) -> None:
 
 
 def _to_starlette(response: HttpResponse) -> Response:
-    answer = Response(response.body, status_code=response.status)
+    if response.stream is not None:
+        answer: Response = StreamingResponse(response.stream, status_code=response.status)
+    else:
+        answer = Response(response.body, status_code=response.status)
     answer.headers.update({"date": formatdate(usegmt=True), **response.headers})
     return answer
 

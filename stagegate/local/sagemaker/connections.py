@@ -1,7 +1,7 @@
 """HTTP to a model server: connections that stay open, on the event loop."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -55,7 +55,7 @@ class Connections:
 
     async def stream(
         self, method: str, path: str, *, headers: Headers, body: bytes = b""
-    ) -> tuple[Answer, AsyncIterator[bytes]]:
+    ) -> tuple[Answer, AsyncGenerator[bytes, None]]:
         """The answer as soon as its head is there, and its body part by part. Raises as `request` does."""
         connection = await self._connection()
         try:
@@ -64,7 +64,7 @@ class Connections:
             self._give_back(connection)
             raise
 
-        async def parts() -> AsyncIterator[bytes]:
+        async def parts() -> AsyncGenerator[bytes, None]:
             try:
                 async for part in connection.parts():
                     yield part

@@ -6,17 +6,17 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import AsyncIterator, Coroutine, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
 from stagegate.local.log_stream import LogStream
 from stagegate.local.sagemaker import model_server
-from stagegate.local.sagemaker.connections import ConnectionLost, Connections, Headers, Reply
+from stagegate.local.sagemaker.connections import Answer, ConnectionLost, Connections, Headers, Reply
 
 _GRACE_SECONDS = 5  # from SIGTERM to SIGKILL
-_DRAIN_SECONDS = 60  # an invocation takes no longer
+_DRAIN_SECONDS = 480  # a stream takes no longer, any other invocation a minute
 _STARTUP_SECONDS = 480  # for a restart, as AWS has for a start unless told otherwise
 _STABLE_SECONDS = 30  # a process that has lived for so long did not die of its start
 _RESTART_SECONDS = (0, 0.5, 1, 2, 5, 10, 30)  # before the first, second, … restart in a row
@@ -97,6 +97,21 @@ class ModelProcess:
         async with self._request_under_way():
             await self._healthy.wait()
             return await self._connections.request(method, path, headers=headers, body=body)
+
+    async def stream(
+        self, method: str, path: str, *, headers: Headers, body: bytes = b""
+    ) -> AsyncGenerator[Answer | bytes, None]:
+        """The answer as soon as its head is there, then its body part by part. Raises as `request` does.
+
+        Whoever reads has to close it: until then the request is under way.
+        """
+        async with self._request_under_way():
+            await self._healthy.wait()
+            answer, parts = await self._connections.stream(method, path, headers=headers, body=body)
+            async with contextlib.aclosing(parts):
+                yield answer
+                async for part in parts:
+                    yield part
 
     async def drain(self) -> None:
         """Return when every request has its answer, or has had the time for it."""

@@ -18,7 +18,7 @@ import socket
 import sys
 import threading
 import traceback
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,7 +28,7 @@ from typing import Any
 import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import PlainTextResponse, Response
+from starlette.responses import PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 JSON, CSV, NPY = "application/json", "text/csv", "application/x-npy"
@@ -59,7 +59,8 @@ class Context:
 class Answer:
     status: int
     content_type: str
-    body: bytes
+    body: bytes | Iterator[bytes]
+    """In parts where the handler makes it so."""
 
 
 class Handlers:
@@ -101,6 +102,8 @@ class Handlers:
             output = self._call("output_fn", default_output_fn, prediction, accept)
         if isinstance(output, tuple):  # the toolkit also takes (body, content type)
             output, accept = output
+        if isinstance(output, Iterator):
+            return Answer(status=200, content_type=accept, body=map(_encoded, output))
         if isinstance(output, str):
             output = output.encode()
         if not isinstance(output, bytes | bytearray):
@@ -110,6 +113,12 @@ class Handlers:
     def _call(self, name: str, default: Callable[..., Any], *arguments: Any) -> Any:
         function = getattr(self._module, name, default)
         return function(*arguments, *((self._context,) if _takes(function, len(arguments) + 1) else ()))
+
+
+def _encoded(part: Any) -> bytes:
+    if not isinstance(part, str | bytes | bytearray):
+        raise TypeError(f"output_fn yielded {type(part).__name__}; it should yield str or bytes")
+    return part.encode() if isinstance(part, str) else bytes(part)
 
 
 def _takes(function: Callable[..., Any], count: int) -> bool:
@@ -198,17 +207,33 @@ def application(handlers: Handlers) -> Starlette:
             content_type=request.headers.get("content-type", JSON),
             accept=default_accept if accept == "*/*" else accept,
         )
+        try:
+            answer = await in_time(work)
+        except TimeoutError:
+            return PlainTextResponse(f"The prediction took more than {seconds:g} s", status_code=500)
+        headers = {"content-type": answer.content_type}
+        if isinstance(answer.body, bytes):
+            return Response(answer.body, status_code=answer.status, headers=headers)
+        return StreamingResponse(parts(answer.body), status_code=answer.status, headers=headers)
+
+    async def parts(body: Iterator[bytes]) -> AsyncIterator[bytes]:
+        """Each as soon as the handler has made it, in the threads that run handlers."""
+        while (part := await in_time(functools.partial(next, body, None))) is not None:
+            if part:
+                yield part
+
+    async def in_time(work: Callable[[], Any]) -> Any:
+        """What a handler gives. Its thread cannot be ended, the process can: it is started again, as the
+        toolkit does it."""
         loop = asyncio.get_running_loop()
         try:
-            answer = await asyncio.wait_for(loop.run_in_executor(workers, work), seconds)
+            return await asyncio.wait_for(loop.run_in_executor(workers, work), seconds)
         except TimeoutError:
-            # Its thread cannot be ended, the process can: it is started again, as the toolkit does it.
             print(
                 f"A prediction took more than {seconds:g} s: the model server is restarted", file=sys.stderr
             )
             loop.call_later(0.1, os._exit, 1)
-            return PlainTextResponse(f"The prediction took more than {seconds:g} s", status_code=500)
-        return Response(answer.body, status_code=answer.status, headers={"content-type": answer.content_type})
+            raise
 
     return Starlette(
         routes=[Route("/ping", ping), Route("/invocations", invocations, methods=["POST"])],

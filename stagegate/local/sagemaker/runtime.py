@@ -3,9 +3,11 @@
 import asyncio
 import contextlib
 import time
-from typing import Any
+from collections.abc import AsyncGenerator, Awaitable, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar
 
-from stagegate.local.sagemaker.connections import ConnectionLost, Reply
+from stagegate.local.sagemaker.connections import Answer, ConnectionLost, Reply
 from stagegate.local.sagemaker.data_capture import DataCapture
 from stagegate.local.sagemaker.invocation_metrics import InvocationMetrics
 from stagegate.local.sagemaker.model_process import ModelProcess
@@ -15,8 +17,28 @@ from stagegate.local.sagemaker.shadowing import Shadowing
 from stagegate.local.service import AWSError, Runtime, Service
 
 _SECONDS = 60  # that a model has for its answer
+_STREAM_SECONDS = 480  # and for a whole stream
 _MAX_BODY = 6_291_456
 _CUSTOM_ATTRIBUTES = "x-amzn-sagemaker-custom-attributes"
+
+
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Asked:
+    """A request that is on its way to a variant."""
+
+    endpoint: str
+    fleet: Fleet
+    variant: str
+    process: ModelProcess
+    headers: list[tuple[str, str]]
+    body: bytes
+    content_type: str
+    inference_id: str | None
+    custom_attributes: str | None
+    started: float
 
 
 class Invocations(Service):
@@ -34,7 +56,54 @@ class Invocations(Service):
         await self._metrics.flush()
         await super().stop()
 
-    async def invoke_endpoint(
+    async def invoke_endpoint(self, **members: Any) -> dict[str, Any]:
+        asked = await self._begin(**members)
+        sent = time.perf_counter()
+        reply = await self._ask(asked.endpoint, asked.process, asked.headers, asked.body)
+        self._answered(asked, reply.status, reply.headers, reply.body, sent=sent)
+        if reply.status >= 400:
+            raise self._model_error(asked.endpoint, reply.status, reply.body.decode(errors="replace"))
+        return {"Body": reply.body, **_described(asked, reply.headers)}
+
+    async def invoke_endpoint_with_response_stream(self, **members: Any) -> dict[str, Any]:
+        """The parts of the answer, each as soon as the model has made it."""
+        asked = await self._begin(**members)
+        sent = time.perf_counter()
+        whole = asked.process.stream("POST", "/invocations", headers=asked.headers, body=asked.body)
+        answer = await self._in_time(asked.endpoint, asked.process, anext(whole))
+        assert isinstance(answer, Answer)
+        if answer.status >= 400:
+            body = await self._in_time(asked.endpoint, asked.process, _joined(whole))
+            self._answered(asked, answer.status, answer.headers, body, sent=sent)
+            raise self._model_error(asked.endpoint, answer.status, body.decode(errors="replace"))
+        return {"Body": self._events(asked, answer, whole, sent), **_described(asked, answer.headers)}
+
+    async def _events(
+        self, asked: _Asked, answer: Answer, whole: AsyncGenerator[Answer | bytes, None], sent: float
+    ) -> AsyncGenerator[dict[str, dict[str, bytes]], None]:
+        """The parts as events. Raises a ModelStreamError where the model does not come to its end."""
+        seen: list[bytes] = []
+        deadline = asyncio.get_running_loop().time() + _STREAM_SECONDS
+        async with contextlib.aclosing(whole):
+            try:
+                while True:
+                    async with asyncio.timeout_at(deadline):
+                        part = await anext(whole, None)
+                    if not isinstance(part, bytes):
+                        break
+                    seen.append(part)
+                    yield {"PayloadPart": {"Bytes": part}}
+            except TimeoutError as error:
+                message = f"it took more than {_STREAM_SECONDS} s"
+                raise self._broken(asked, message, "ModelInvocationTimeExceeded") from error
+            except ConnectionLost as error:
+                raise self._broken(asked, str(error), "StreamBroken") from error
+            except GeneratorExit:  # the client has left
+                self._answered(asked, answer.status, answer.headers, b"".join(seen), sent=sent)
+                raise
+        self._answered(asked, answer.status, answer.headers, b"".join(seen), sent=sent)
+
+    async def _begin(
         self,
         *,
         EndpointName: str,
@@ -46,7 +115,8 @@ class Invocations(Service):
         InferenceId: str | None = None,
         PrefixAwareId: str | None = None,
         **others: Any,
-    ) -> dict[str, Any]:
+    ) -> _Asked:
+        """Where a request goes and what it says there; the shadows have their copies."""
         for member, value in others.items():
             if value:
                 raise AWSError("ValidationError", f"{member} is not supported by the local runtime")
@@ -59,8 +129,9 @@ class Invocations(Service):
         started = time.perf_counter()
         fleet = (await self._route(EndpointName)).pick(TargetVariant)
         variant, process = self._variant(fleet, EndpointName, TargetVariant)
+        content_type = ContentType or "application/octet-stream"
         headers = [
-            ("content-type", ContentType or "application/octet-stream"),
+            ("content-type", content_type),
             ("accept", Accept or "*/*"),
             *([(_CUSTOM_ATTRIBUTES, CustomAttributes)] if CustomAttributes else []),
             *([("x-amzn-sagemaker-inference-id", InferenceId)] if InferenceId else []),
@@ -74,40 +145,49 @@ class Invocations(Service):
             inference_id=InferenceId,
             custom_attributes=CustomAttributes,
         )
-        sent = time.perf_counter()
-        reply = await self._ask(EndpointName, process, headers, Body)
-        answered = time.perf_counter()
-
-        content_type = reply.headers.get("content-type", "application/octet-stream")
-        attributes = reply.headers.get(_CUSTOM_ATTRIBUTES)
-        answer = {
-            "Body": reply.body,
-            "ContentType": content_type,
-            "InvokedProductionVariant": variant,
-            **({"CustomAttributes": attributes} if attributes else {}),
-        }
-        self._metrics.record(
-            EndpointName,
-            variant,
-            status=reply.status,
-            model_seconds=answered - sent,
-            overhead_seconds=sent - started,
+        return _Asked(
+            endpoint=EndpointName,
+            fleet=fleet,
+            variant=variant,
+            process=process,
+            headers=headers,
+            body=Body,
+            content_type=content_type,
+            inference_id=InferenceId,
+            custom_attributes=CustomAttributes,
+            started=started,
         )
-        if reply.status >= 400:
-            raise self._model_error(EndpointName, reply.status, reply.body.decode(errors="replace"))
-        if fleet.data_capture is not None:
+
+    def _answered(
+        self, asked: _Asked, status: int, headers: Mapping[str, str], body: bytes, *, sent: float
+    ) -> None:
+        """Record what was answered: the metrics, and both sides where data is captured."""
+        self._metrics.record(
+            asked.endpoint,
+            asked.variant,
+            status=status,
+            model_seconds=time.perf_counter() - sent,
+            overhead_seconds=sent - asked.started,
+        )
+        if asked.fleet.data_capture is not None and status < 400:
             self._capture.record(
-                fleet.data_capture,
-                endpoint=EndpointName,
-                variant=variant,
-                input_type=ContentType or "application/octet-stream",
-                input_body=Body,
-                output_type=content_type,
-                output_body=reply.body,
-                inference_id=InferenceId,
-                custom_attributes=CustomAttributes,
+                asked.fleet.data_capture,
+                endpoint=asked.endpoint,
+                variant=asked.variant,
+                input_type=asked.content_type,
+                input_body=asked.body,
+                output_type=headers.get("content-type", "application/octet-stream"),
+                output_body=body,
+                inference_id=asked.inference_id,
+                custom_attributes=asked.custom_attributes,
             )
-        return answer
+
+    def _broken(self, asked: _Asked, message: str, code: str) -> AWSError:
+        """The event that ends a stream before the model has ended it."""
+        self._metrics.record(asked.endpoint, asked.variant, status=500)
+        return AWSError(
+            "ModelStreamError", f"The stream from container primary ended: {message}", ErrorCode=code
+        )
 
     async def _route(self, endpoint: str) -> Route:
         """Where it goes; after a restart, as soon as that is known."""
@@ -143,9 +223,14 @@ class Invocations(Service):
     async def _ask(
         self, endpoint: str, process: ModelProcess, headers: list[tuple[str, str]], body: bytes
     ) -> Reply:
+        work = process.request("POST", "/invocations", headers=headers, body=body)
+        return await self._in_time(endpoint, process, work)
+
+    async def _in_time(self, endpoint: str, process: ModelProcess, work: Awaitable[Result]) -> Result:
+        """What the model answers. Raises a ModelError where it does not."""
         try:
             async with asyncio.timeout(_SECONDS):
-                return await process.request("POST", "/invocations", headers=headers, body=body)
+                return await work
         except TimeoutError:
             message = (
                 "Your invocation timed out while waiting for a response from container primary. Review the "
@@ -170,3 +255,17 @@ class Invocations(Service):
             OriginalMessage=message,
             LogStreamArn=self.runtime.arn("logs", f"log-group:{group}"),
         )
+
+
+def _described(asked: _Asked, headers: Mapping[str, str]) -> dict[str, Any]:
+    attributes = headers.get(_CUSTOM_ATTRIBUTES)
+    return {
+        "ContentType": headers.get("content-type", "application/octet-stream"),
+        "InvokedProductionVariant": asked.variant,
+        **({"CustomAttributes": attributes} if attributes else {}),
+    }
+
+
+async def _joined(whole: AsyncGenerator[Answer | bytes, None]) -> bytes:
+    async with contextlib.aclosing(whole):
+        return b"".join([part async for part in whole if isinstance(part, bytes)])
