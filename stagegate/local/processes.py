@@ -63,6 +63,7 @@ class Processes:
         self._channel: socket.socket | None = None
         self._ready: asyncio.Future[bool] | None = None
         self._ends: dict[str, asyncio.Future[Ended]] = {}
+        self._starting: dict[str, list[int]] = {}
         self._pids: dict[str, int] = {}
 
     async def isolates(self) -> bool:
@@ -77,6 +78,25 @@ class Processes:
 
         Raises `LauncherLost`. Where the task is cancelled, the job is killed.
         """
+        self._starting[job] = []
+        try:
+            reader, ended = await self._begin(job, program)
+        finally:
+            early = self._starting.pop(job)
+        for number in early:
+            self.signal(job, number)
+        try:
+            await log.copy(reader)
+            return await ended
+        except BaseException:
+            self.signal(job, signal.SIGKILL)
+            raise
+        finally:
+            self._ends.pop(job, None)
+            self._pids.pop(job, None)
+
+    async def _begin(self, job: str, program: Program) -> tuple[asyncio.StreamReader, asyncio.Future[Ended]]:
+        """Have the launcher start it; gives its output, and what will say how it ended."""
         isolated = await self.isolates()
         assert self._channel is not None
         spec = program.home / "process.json"
@@ -101,24 +121,22 @@ class Processes:
         try:
             message = json.dumps({"job": job, "spec": str(spec)}).encode()
             socket.send_fds(self._channel, [message], [theirs])
-        finally:
-            os.close(theirs)
-        try:
-            await log.copy(reader)
-            return await ended
         except BaseException:
-            self.signal(job, signal.SIGKILL)
+            self._ends.pop(job, None)
             raise
         finally:
-            self._ends.pop(job, None)
-            self._pids.pop(job, None)
+            os.close(theirs)
+        return reader, ended
 
     def pid(self, job: str) -> int | None:
         """The process that has all others of a job below it, while it runs."""
         return self._pids.get(job)
 
     def signal(self, job: str, number: int) -> None:
-        """Send the job's first process a signal, as the container's."""
+        """Send the job's first process a signal, as the container's; as soon as there is one."""
+        if job in self._starting:
+            self._starting[job].append(number)
+            return
         if self._channel is not None and job in self._ends:
             self._channel.send(json.dumps({"job": job, "signal": number}).encode())
 
