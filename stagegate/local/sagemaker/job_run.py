@@ -45,6 +45,8 @@ class Kind:
     title: str
     resource: str
     log_group: str
+    words: str = ""
+    """The title as events write it, where that differs."""
 
     @property
     def store(self) -> str:
@@ -370,7 +372,7 @@ def announce(runtime: Runtime, kind: Kind, document: Document) -> None:
     runtime.announce(
         Announcement(
             source="aws.sagemaker",
-            detail_type=f"SageMaker {kind.title} Job State Change",
+            detail_type=f"SageMaker {kind.words or kind.title} Job State Change",
             detail=detail,
             resources=(document[kind.arn],),
         )

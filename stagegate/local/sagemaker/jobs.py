@@ -20,6 +20,7 @@ from stagegate.local.sagemaker.job_run import Document, JobRun, Kind, announce
 from stagegate.local.sagemaker.processing import PROCESSING, ProcessingRun
 from stagegate.local.sagemaker.resources import (
     TAGS,
+    TUNED,
     check_name,
     invalid,
     order,
@@ -169,6 +170,7 @@ class Jobs(Service):
             **({"CheckpointConfig": CheckpointConfig} if CheckpointConfig else {}),
             **({"Environment": Environment} if Environment else {}),
             **rest,
+            **pick(self.runtime.store.get(TUNED, TrainingJobName) or {}, ("TuningJobArn",)),
             "CreationTime": now,
             "LastModifiedTime": now,
         }

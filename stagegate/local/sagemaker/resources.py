@@ -15,6 +15,8 @@ TAGS = "sagemaker/tags"
 MODEL = "sagemaker/model"
 CONFIG = "sagemaker/endpoint-config"
 ENDPOINT = "sagemaker/endpoint"
+TUNED = "sagemaker/tuned-training-job"
+"""A training job of a tuning job, written down before it is created."""
 
 Document = dict[str, Any]
 
