@@ -7,6 +7,7 @@ import time
 import pytest
 from botocore.exceptions import ClientError
 
+from stagegate.local.sagemaker.tuning_search import Range, Trial, bayesian
 from tests.local.sagemaker.fakes import archive
 
 ROLE = "arn:aws:iam::111111111111:role/jobs"
@@ -393,3 +394,28 @@ def test_step_functions_waits_for_a_tuning_job_and_stops_it(tuner):
         one["TrainingJobName"] for one in tuner.trained("sync")
     }
     assert tuner.ended("sync-stop")["HyperParameterTuningJobStatus"] == "Stopped"
+
+
+def test_a_tuning_job_goes_on_after_kill_as_if_nothing_had_been(stopped_local):
+    stopped_local.start()
+    tuner = Tuner(stopped_local)
+    tuner.tune("killed", jobs=9, parallel=1, strategy="Bayesian")
+    tuner.until("killed", lambda job: job["TrainingJobStatusCounters"]["Completed"] >= 3)
+
+    stopped_local.restart()
+
+    job, trained = tuner.ended("killed"), tuner.trained("killed")
+    listed = tuner.client.list_training_jobs(NameContains="killed-", MaxResults=100)["TrainingJobSummaries"]
+    assert job["HyperParameterTuningJobStatus"] == "Completed"
+    assert job["TrainingJobStatusCounters"]["Completed"] == 9
+    assert [one["TrainingJobName"][:10] for one in trained] == [
+        f"killed-{number:03d}" for number in range(1, 10)
+    ]
+    assert {one["TrainingJobName"] for one in listed} == {one["TrainingJobName"] for one in trained}
+    trials = []
+    for number, one in enumerate(trained):
+        space = [Range(name="x", low=0.0, high=1.0)]
+        expected = bayesian(space, trials, seed=7, number=number, maximize=False)
+        assert one["TunedHyperParameters"] == expected
+        value = (float(expected["x"]) - 0.3) ** 2
+        trials.append(Trial(values=expected, objective=value))
