@@ -17,6 +17,8 @@ CONFIG = "sagemaker/endpoint-config"
 ENDPOINT = "sagemaker/endpoint"
 TUNED = "sagemaker/tuned-training-job"
 """A training job of a tuning job, written down before it is created."""
+OBJECTIVES = "sagemaker/objective-metrics"
+"""What such a training job has printed of the objective, while it runs: early stopping goes by it."""
 
 Document = dict[str, Any]
 

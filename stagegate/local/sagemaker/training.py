@@ -34,8 +34,10 @@ from stagegate.local.sagemaker.job_run import (
 from stagegate.local.sagemaker.mirror import Mirror
 from stagegate.local.sagemaker.pipes import Pipe
 from stagegate.local.sagemaker.requirements import install_requirements
+from stagegate.local.sagemaker.resources import OBJECTIVES
 from stagegate.local.sagemaker.spot import billable_seconds
 
+_OBJECTIVE_SECONDS = 0.5  # between two looks at what is printed of a tuning job's objective
 TRAINING = Kind(title="Training", resource="training-job", log_group="/aws/sagemaker/TrainingJobs")
 TENSORBOARD = f"{MOUNT_AT}/output/tensorboard"
 _FAILURE = 980  # characters: with what is said around it, at most 1,024
@@ -68,6 +70,7 @@ class TrainingRun(JobRun):
     _checkpoints: tuple[Mirror, ...] = ()
     _boards: tuple[Mirror, ...] = ()
     _earlier_metrics: Sequence[tuple[str, float, datetime]] = ()
+    _told = 0
 
     def kept(self) -> tuple[str, ...]:
         statuses = [entry["Status"] for entry in self.document["SecondaryStatusTransitions"]]
@@ -162,7 +165,21 @@ class TrainingRun(JobRun):
         return [
             *(mirror.keep() for mirror in (*self._checkpoints, *self._boards)),
             *(pipe.feed() for pipe in self._pipes),
+            *([self._tell_objective()] if "TuningJobArn" in self.document else []),
         ]
+
+    async def _tell_objective(self) -> None:
+        """To the tuning job that has launched this job."""
+        while True:
+            self._write_objective()
+            await asyncio.sleep(_OBJECTIVE_SECONDS)
+
+    def _write_objective(self) -> None:
+        metric = self.document["HyperParameters"].get("_tuning_objective_metric")
+        values = [value for name, value, _ in self._metrics() if name == metric and math.isfinite(value)]
+        if len(values) > self._told:
+            self._told = len(values)
+            self.runtime.store.put(OBJECTIVES, self.name, {"Values": values})
 
     async def finish(self) -> None:
         stopped = self.is_stopping or self.exceeded
@@ -199,6 +216,8 @@ class TrainingRun(JobRun):
         self.move("Stopping", TrainingJobStatus="Stopping")
 
     def end(self, status: str, reason: str = "") -> None:
+        if "TuningJobArn" in self.document:
+            self._write_objective()
         now = datetime.now(UTC)
         seconds = _whole((now - self.document.get("TrainingStartTime", now)).total_seconds())
         billable = _whole(billable_seconds(self.document, now=now))

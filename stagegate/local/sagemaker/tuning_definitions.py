@@ -133,10 +133,6 @@ def _check_supported(document: Document, config: Document) -> None:
             ("Autotune", document.get("Autotune")),
             ("Strategy Hyperband", strategy == "Hyperband"),
             ("StrategyConfig", config.get("StrategyConfig")),
-            (
-                "TrainingJobEarlyStoppingType Auto",
-                config.get("TrainingJobEarlyStoppingType") == "Auto",
-            ),
             ("ConvergenceDetected", convergence.get("CompleteOnConvergence") == "Enabled"),
             ("AutoParameters", (config.get("ParameterRanges") or {}).get("AutoParameters")),
         ],

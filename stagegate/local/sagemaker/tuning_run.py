@@ -6,6 +6,7 @@ down under its name before it is created, and created again only when its creati
 
 import asyncio
 import contextlib
+import logging
 import secrets
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -13,8 +14,8 @@ from itertools import accumulate
 from typing import Any
 
 from stagegate.local.sagemaker import tuning_search as search
-from stagegate.local.sagemaker.job_run import announce
-from stagegate.local.sagemaker.resources import TUNED, Document
+from stagegate.local.sagemaker.job_run import INTERNAL, announce
+from stagegate.local.sagemaker.resources import OBJECTIVES, TUNED, Document
 from stagegate.local.sagemaker.tuning_definitions import Definition, definitions_of, number_of_jobs
 from stagegate.local.sagemaker.tuning_records import (
     TUNING,
@@ -27,8 +28,10 @@ from stagegate.local.sagemaker.tuning_records import (
 )
 from stagegate.local.service import AWSError, Runtime
 
+_LOGGER = logging.getLogger(__name__)
 _ATTEMPTS = 5  # without one that succeeds, after which SageMaker gives up
 _REASON = 1024
+_LOOK_SECONDS = 0.5  # between two looks at what the training jobs print, where they may be stopped early
 
 
 class TuningRun:
@@ -45,17 +48,29 @@ class TuningRun:
 
     async def run(self) -> None:
         await self._store.committed()
-        while not await self._step():
+        while not await self._step_or_fail():
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self._seconds_left()):
                     await self._news.wait()
             self._news.clear()
+
+    async def _step_or_fail(self) -> bool:
+        try:
+            return await self._step()
+        except Exception as error:
+            if "_Ending" in self._document():
+                raise  # it can't even end: the next server tries again
+            _LOGGER.exception("%s %s failed", TUNING.resource, self.name)
+            reason = f"{INTERNAL} ({type(error).__name__}: {error})"
+            self._save(_Ending={"Status": "Failed", "Reason": reason})
+            return await self._step()
 
     async def _step(self) -> bool:
         """Do what is to be done now; whether the tuning job has ended."""
         document, records = self._document(), training_jobs(self._store, self.name)
         ending = _ending(document, records)
         if ending is None:
+            await self._stop_early(document, records)
             ending = await self._launch(document, records)
         if ending is None:
             return False
@@ -112,6 +127,25 @@ class TuningRun:
         self._store.put(TUNED, record["TrainingJobName"], record)
         return record
 
+    async def _stop_early(self, document: Document, records: Sequence[Document]) -> None:
+        """Stop the training jobs that promise nothing, by those of the same definition that have ended."""
+        if not _stops_early(document):
+            return
+        for record in records:
+            if record.get("TrainingJobStatus") == "InProgress":
+                earlier = [
+                    self._objectives(other)
+                    for other in records
+                    if not is_under_way(other) and other["_Definition"] == record["_Definition"]
+                ]
+                maximize = record["_Objective"]["Type"] == "Maximize"
+                if search.is_hopeless(self._objectives(record), earlier, maximize=maximize):
+                    await self._stop(record)
+
+    def _objectives(self, record: Document) -> list[float]:
+        found = self._store.get(OBJECTIVES, record["TrainingJobName"]) or {"Values": []}
+        return list(found["Values"])
+
     async def _stop(self, record: Document) -> None:
         name = record["TrainingJobName"]
         try:
@@ -123,14 +157,20 @@ class TuningRun:
 
     def _seconds_left(self) -> float | None:
         document = self._document()
+        if "_Ending" in document or document[TUNING.status] == "Stopping":
+            return None
+        if _stops_early(document):
+            return _LOOK_SECONDS
         limit = _most_seconds(document)
-        return None if limit is None or "_Ending" in document else max(0.0, limit - _age(document))
+        return None if limit is None else max(0.0, limit - _age(document))
 
     def _end(self, ending: Document) -> None:
         members = {TUNING.status: ending["Status"], "HyperParameterTuningEndTime": datetime.now(UTC)}
         if ending.get("Reason"):
             members["FailureReason"] = ending["Reason"][:_REASON]
         document = self._save(**members)
+        for record in training_jobs(self._store, self.name):
+            self._store.delete(OBJECTIVES, record["TrainingJobName"])
         announce(self.runtime, TUNING, described(document, training_jobs(self._store, self.name)))
 
     def _save(self, **members: Any) -> Document:
@@ -224,6 +264,10 @@ def _turn(definitions: Sequence[Definition], records: Sequence[Document], number
         if tried < search.combinations(definitions[which].ranges):
             return which
     return number % len(definitions)
+
+
+def _stops_early(document: Document) -> bool:
+    return bool(document["HyperParameterTuningJobConfig"].get("TrainingJobEarlyStoppingType") == "Auto")
 
 
 def _most_seconds(document: Document) -> int | None:

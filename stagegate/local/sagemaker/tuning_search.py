@@ -8,6 +8,7 @@ import importlib.util
 import itertools
 import math
 import random
+import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -152,6 +153,19 @@ def bayesian(
         if not _is_tried(values, trials):
             return values
     return at_random(ranges, trials, seed=seed, number=number)
+
+
+def is_hopeless(values: Sequence[float], earlier: Sequence[Sequence[float]], *, maximize: bool) -> bool:
+    """Whether AWS's early stopping ends a training job that has printed these values of the objective.
+
+    It does where the last is worse than the median of what the jobs before had on average until then.
+    https://docs.aws.amazon.com/sagemaker/latest/dg/automatic-model-tuning-early-stopping.html
+    """
+    if not values or not any(earlier):
+        return False
+    averages = [statistics.fmean(one[: len(values)]) for one in earlier if one]
+    median = statistics.median(averages)
+    return values[-1] < median if maximize else values[-1] > median
 
 
 def has_bayesian() -> bool:

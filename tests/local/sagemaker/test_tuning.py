@@ -29,6 +29,16 @@ given.add_argument("-x", type=float, default=0.0)
 print("begun", flush=True)
 time.sleep(600)
 """
+EPOCHS = """
+import argparse, time
+given = argparse.ArgumentParser()
+given.add_argument("-x", type=float)
+x = given.parse_args().x
+for epoch in range(3):
+    print(f"loss={x / (epoch + 1)}", flush=True)
+if x == 9:
+    time.sleep(600)
+"""
 
 
 class Tuner:
@@ -301,6 +311,27 @@ def test_a_tuning_job_is_complete_once_the_objective_does_not_improve(tuner):
     job = tuner.ended("still")
     assert job["TrainingJobStatusCounters"]["Completed"] == 4
     assert job["TuningJobCompletionDetails"] == {"NumberOfTrainingJobsObjectiveNotImproving": 3}
+
+
+def test_a_training_job_that_promises_nothing_is_stopped_early(tuner):
+    tuner.tune(
+        "early",
+        EPOCHS,
+        jobs=None,
+        parallel=1,
+        strategy="Grid",
+        ranges=one_of(x=["1", "9"]),
+        TrainingJobEarlyStoppingType="Auto",
+    )
+
+    job = tuner.ended("early")
+
+    assert job["HyperParameterTuningJobStatus"] == "Completed"
+    assert job["BestTrainingJob"]["TunedHyperParameters"] == {"x": "1"}
+    assert [(one["TrainingJobStatus"], one["ObjectiveStatus"]) for one in tuner.trained("early")] == [
+        ("Completed", "Succeeded"),
+        ("Stopped", "Succeeded"),
+    ]
 
 
 def test_stopping_a_tuning_job_stops_its_training_jobs(tuner):

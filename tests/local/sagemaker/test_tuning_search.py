@@ -5,7 +5,7 @@ import statistics
 
 import pytest
 
-from stagegate.local.sagemaker.tuning_search import Range, Trial, at_random, bayesian, grid
+from stagegate.local.sagemaker.tuning_search import Range, Trial, at_random, bayesian, grid, is_hopeless
 
 SPACE = (
     Range(name="x", low=-10.0, high=10.0),
@@ -131,3 +131,23 @@ def test_jobs_that_run_side_by_side_try_different_places():
         trials.append(Trial(values=bayesian_search(trials, seed=1, number=number), is_under_way=True))
 
     assert len({tuple(trial.values.items()) for trial in trials[10:]}) == 4
+
+
+@pytest.mark.parametrize(
+    ("values", "maximize", "hopeless"),
+    [
+        ([], False, False),
+        ([4.0], False, False),  # the averages after one epoch: 9, 4, 1
+        ([4.1], False, True),
+        ([9.0, 3.6], False, True),  # after two: 8.5, 3.5, 1
+        ([9.0, 3.4], False, False),
+        ([9.0, 9.0, 3.0], False, False),  # after three; one has printed two epochs only
+        ([3.9], True, True),
+        ([4.0], True, False),
+    ],
+)
+def test_a_job_worse_than_the_median_of_the_averages_before_is_hopeless(values, maximize, hopeless):
+    earlier = [[9.0, 8.0, 7.0], [4.0, 3.0, 2.0], [1.0, 1.0], []]
+
+    assert is_hopeless(values, earlier, maximize=maximize) is hopeless
+    assert is_hopeless(values, [], maximize=maximize) is False
