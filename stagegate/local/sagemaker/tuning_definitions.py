@@ -34,6 +34,7 @@ class Definition:
         request: Document = {
             **{member: value for member, value in self.given.items() if member not in own},
             "TrainingJobName": name,
+            "ResourceConfig": self._resources(),
             "HyperParameters": {
                 **self.given.get("StaticHyperParameters", {}),
                 **values,
@@ -45,6 +46,14 @@ class Definition:
             uri = f"{checkpoints['S3Uri'].rstrip('/')}/{name}"
             request["CheckpointConfig"] = {**checkpoints, "S3Uri": uri}
         return {**request, **({"Tags": list(tags)} if tags else {})}
+
+    def _resources(self) -> Document:
+        """Of the instances to choose from the first are there: they are in the order of preference."""
+        if (given := self.given.get("HyperParameterTuningResourceConfig")) is None:
+            return dict(self.given["ResourceConfig"])
+        first = (given.get("InstanceConfigs") or [{}])[0]
+        chosen = ("InstanceConfigs", "AllocationStrategy")
+        return {**{name: value for name, value in given.items() if name not in chosen}, **first}
 
 
 def definitions_of(document: Document) -> tuple[Definition, ...]:
@@ -144,12 +153,14 @@ def _check_supported(document: Document, config: Document) -> None:
             [
                 ("AutoParameters", (given.get("HyperParameterRanges") or {}).get("AutoParameters")),
                 ("AlgorithmName", given["AlgorithmSpecification"].get("AlgorithmName")),
-                ("HyperParameterTuningResourceConfig", given.get("HyperParameterTuningResourceConfig")),
             ],
             operation=_OPERATION,
         )
-        if "ResourceConfig" not in given:
-            raise invalid("A ResourceConfig is required for the training jobs of a tuning job.")
+        if ("ResourceConfig" in given) == ("HyperParameterTuningResourceConfig" in given):
+            raise invalid(
+                "Provide either ResourceConfig or HyperParameterTuningResourceConfig for the training jobs "
+                "of a tuning job, and not both."
+            )
     if strategy == "Bayesian" and not has_bayesian():
         raise invalid(
             "The strategy Bayesian needs Optuna, which is not installed where the local runtime runs: "

@@ -398,3 +398,26 @@ def test_the_aws_cli_shows_jobs_and_their_logs(sdk, shared_local, trained):
 
     assert described["TrainingJobStatus"] == "Completed"
     assert "2 lines, good morning" in shown
+
+
+def test_a_tuner_fits_and_its_best_estimator_is_the_best(sdk, source, data):
+    from sagemaker.tuner import CategoricalParameter, ContinuousParameter, HyperparameterTuner
+
+    tuner = HyperparameterTuner(
+        estimator(sdk, source, hyperparameters={"slope": 2.5}),
+        objective_metric_name="loss",
+        objective_type="Minimize",
+        metric_definitions=[{"Name": "loss", "Regex": r"loss=([0-9.]+);"}],
+        hyperparameter_ranges={"slope": ContinuousParameter(0, 6), "steps": CategoricalParameter([1, 2])},
+        strategy="Random",
+        max_jobs=3,
+        max_parallel_jobs=3,
+        random_seed=1,
+    )
+    tuner.fit({"train": data}, job_name="tuned-by-the-sdk")
+
+    found = tuner.analytics().dataframe()
+    best = found.sort_values("FinalObjectiveValue").iloc[0]
+    assert set(found["TrainingJobStatus"]) == {"Completed"}
+    assert tuner.best_training_job() == best["TrainingJobName"]
+    assert float(tuner.best_estimator().hyperparameters()["slope"].strip('"')) == pytest.approx(best["slope"])

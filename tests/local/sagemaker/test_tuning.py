@@ -380,6 +380,29 @@ def test_what_sagemaker_or_we_cannot_tune_is_refused(tuner, given, said):
     assert re.search(said, f"{error['Code']}: {error['Message']}"), error
 
 
+def test_the_first_of_the_instances_to_choose_from_is_taken(tuner):
+    request = tuner.request("instances", jobs=1)
+    definition = request["TrainingJobDefinition"]
+    twice = {**definition, "HyperParameterTuningResourceConfig": {}}
+    both = tuner.refused({**request, "TrainingJobDefinition": twice})
+    del definition["ResourceConfig"]
+    definition["HyperParameterTuningResourceConfig"] = {
+        "AllocationStrategy": "Prioritized",
+        "InstanceConfigs": [
+            {"InstanceType": kind, "InstanceCount": 1, "VolumeSizeInGB": 2}
+            for kind in ("ml.m5.large", "ml.m4.xlarge")
+        ],
+    }
+
+    tuner.client.create_hyper_parameter_tuning_job(**request)
+
+    assert tuner.ended("instances")["HyperParameterTuningJobStatus"] == "Completed"
+    (one,) = tuner.trained("instances")
+    job = tuner.client.describe_training_job(TrainingJobName=one["TrainingJobName"])
+    assert job["ResourceConfig"] == {"InstanceType": "ml.m5.large", "InstanceCount": 1, "VolumeSizeInGB": 2}
+    assert "and not both" in both["Message"]
+
+
 def test_names_are_unique_and_short_and_parents_are_refused(tuner):
     tuner.tune("unique", jobs=1)
     parents = {"ParentHyperParameterTuningJobs": [{"HyperParameterTuningJobName": "unique"}]}
