@@ -221,20 +221,24 @@ async def test_invocations_are_counted_and_timed_in_cloudwatch(sagemaker: SageMa
     await refused(sagemaker, b'"x"')
     await sagemaker.runtime.stop()
 
-    values: dict[str, list[float]] = {}
+    latencies: list[float] = []
+    counts: dict[str, dict[str, float]] = {}
     for datum in sagemaker.aws.metrics:
-        values.setdefault(datum["MetricName"], []).extend(datum["Values"])
+        latencies += datum.get("Values", [])
+        if "StatisticValues" in datum:
+            assert datum["MetricName"] not in counts  # all of them within one sending
+            counts[datum["MetricName"]] = datum["StatisticValues"]
         assert datum["Dimensions"] == [
             {"Name": "EndpointName", "Value": "scenes"},
             {"Name": "VariantName", "Value": "AllTraffic"},
         ]
-    latencies = values.pop("ModelLatency") + values.pop("OverheadLatency")
-    assert len(latencies) == 6
+    assert len(latencies) == 6  # of the model, and over it
     assert all(0 < latency < 60_000_000 for latency in latencies)
-    assert values == {
-        "Invocations": [1, 1, 1],
-        "InvocationsPerInstance": [1, 1, 1],
-        "Invocation4XXErrors": [0, 0, 1],
-        "Invocation5XXErrors": [0, 1, 0],
-        "InvocationModelErrors": [0, 1, 1],
+    three = {"SampleCount": 3.0, "Minimum": 0.0, "Maximum": 1.0}
+    assert counts == {
+        "Invocations": {**three, "Minimum": 1.0, "Sum": 3.0},
+        "InvocationsPerInstance": {**three, "Minimum": 1.0, "Sum": 3.0},
+        "Invocation4XXErrors": {**three, "Sum": 1.0},
+        "Invocation5XXErrors": {**three, "Sum": 1.0},
+        "InvocationModelErrors": {**three, "Sum": 2.0},
     }

@@ -60,12 +60,12 @@ async def shadows() -> None:
     await asyncio.gather(*(task for task in asyncio.all_tasks() if task.get_name() == "shadow scenes"))
 
 
-def invocations(aws: FakeAws, name: str) -> int:
-    counted = 0
+def invocations(aws: FakeAws, name: str) -> float:
+    counted = 0.0
     for datum in aws.metrics:
         of = {dimension["Name"]: dimension["Value"] for dimension in datum["Dimensions"]}
         if datum["MetricName"] == "Invocations" and of["VariantName"] == name:
-            counted += len(datum["Values"])
+            counted += datum["StatisticValues"]["Sum"]
     return counted
 
 
