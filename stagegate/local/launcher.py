@@ -36,6 +36,7 @@ NEVER_STARTED = 127  # as a shell says it
 _PR_SET_PDEATHSIG = 1
 _CLONE_NEWNS, _CLONE_NEWUSER, _CLONE_NEWPID = 0x00020000, 0x10000000, 0x20000000
 _MS_BIND, _MS_REC, _MS_PRIVATE = 0x1000, 0x4000, 0x40000
+_PASSED_ON = (signal.SIGTERM, signal.SIGINT)
 _PYTHON = re.compile(r"python(3(\.\d+)?)?")
 
 
@@ -125,6 +126,8 @@ def _report_ended(channel: socket.socket, jobs: dict[int, str]) -> None:
 def _run(job: dict[str, Any]) -> None:
     """Three processes: one that the launcher waits for, the first of the job's own process namespace, with
     which all in it ends, and the job's script, which this function returns into."""
+    # Until each has its handlers: the first process of a namespace does not get what it does not handle.
+    signal.pthread_sigmask(signal.SIG_BLOCK, _PASSED_ON)
     _die_with_parent()
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     try:
@@ -152,8 +155,9 @@ def _become_parent(output: int) -> None:
     if child == 0:
         return
     os.close(output)
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in _PASSED_ON:
         signal.signal(number, lambda received, _frame: os.kill(child, received))
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _PASSED_ON)
     while True:
         pid, status = os.waitpid(-1, 0)  # the first of a process namespace inherits all orphans
         if pid == child:
@@ -166,6 +170,7 @@ def _start(job: dict[str, Any]) -> None:
     for number in (signal.SIGTERM, signal.SIGPIPE):
         signal.signal(number, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _PASSED_ON)
     with Path(os.devnull).open() as nothing:
         os.dup2(nothing.fileno(), 0)
     for standard in (1, 2):
