@@ -22,6 +22,7 @@ from typing import IO, Any
 from urllib.parse import quote
 
 import uvicorn
+import uvloop
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
@@ -67,7 +68,7 @@ def run(
     directory is taken."""
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     settings = {"smtp": smtp, "max_jobs": max_jobs, "preload": preload}
-    asyncio.run(serve(host=host, port=port, data=data.absolute(), **settings))
+    uvloop.run(serve(host=host, port=port, data=data.absolute(), **settings))
     return 0
 
 

@@ -272,7 +272,7 @@ def main() -> None:
             access_log=False,
             lifespan="off",
             http="httptools",
-            loop="asyncio",
+            loop="uvloop",
             timeout_keep_alive=_NEVER,
         )
     )
