@@ -62,7 +62,10 @@ async def ended(process: psutil.Process) -> None:
     """Return when it has ended; the kernel says when."""
     end = asyncio.Event()
     loop = asyncio.get_running_loop()
-    descriptor = os.pidfd_open(process.pid)
+    try:
+        descriptor = os.pidfd_open(process.pid)
+    except ProcessLookupError:
+        return
     loop.add_reader(descriptor, end.set)
     try:
         await asyncio.wait_for(end.wait(), 30)
@@ -80,6 +83,7 @@ async def test_it_ends_when_nobody_asks_and_is_started_by_the_next_request(
     assert await ask(sagemaker) == first
 
     await ended(first)
+    monkeypatch.setattr(serverless, "_IDLE_SECONDS", 300)
     second = await ask(sagemaker)
 
     assert second != first
