@@ -13,10 +13,11 @@ import signal
 import socket
 import sqlite3
 import sys
+import time
 from collections.abc import AsyncIterator, Iterator, Mapping
 from datetime import datetime
 from email.utils import formatdate
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import IO, Any
 from urllib.parse import quote
@@ -29,7 +30,7 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from stagegate.errors import StagegateError
 from stagegate.local.endpoint import Endpoint
 from stagegate.local.inbox import read_inbox, read_mail
-from stagegate.local.messages import HttpRequest, HttpResponse
+from stagegate.local.messages import HttpRequest
 from stagegate.local.prune import Pruned, prune
 from stagegate.local.service import AWSError, Service
 from stagegate.local.services import SERVICES
@@ -40,6 +41,8 @@ log = logging.getLogger(__name__)
 _FUNCTION_URL = "/_aws/lambda-url/"
 _INBOX = "/_stagegate/inbox"
 _INTERRUPTION = "/_stagegate/interruption"
+_OURS = (_FUNCTION_URL, "/_stagegate/")
+_WITHOUT_BODY = (204, 304)
 _GRACE_SECONDS = 5  # for requests under way when the server is told to end
 
 
@@ -165,9 +168,12 @@ def _app(endpoint: Endpoint) -> Any:
     async def app(scope: dict[str, Any], receive: Any, send: Any) -> None:
         if scope["type"] != "http":
             return
+        path: str = scope["path"]
+        if not path.startswith(_OURS):
+            await _answer_aws(endpoint, scope, receive, send)
+            return
         request = Request(scope, receive)
         await request.body()  # kept by the request, for whoever reads it again
-        path: str = scope["path"]
         if path.startswith(_FUNCTION_URL):
             response = await _function_url(endpoint, request)
         elif path == "/_stagegate/health":
@@ -177,7 +183,7 @@ def _app(endpoint: Endpoint) -> Any:
         elif path == _INBOX or path.startswith(f"{_INBOX}/"):
             response = await asyncio.to_thread(_inbox, endpoint.runtime.data / "inbox", path)
         else:
-            response = _to_starlette(await endpoint.answer(await _to_request(request)))
+            response = JSONResponse({"Message": "Not Found"}, status_code=404)
         await response(scope, receive, send)
 
     return app
@@ -225,31 +231,50 @@ async def _function_url(endpoint: Endpoint, request: Request) -> Response:
     return JSONResponse({"Message": "Not Found"}, status_code=404)
 
 
-async def _to_request(request: Request) -> HttpRequest:
-    raw_path: bytes | None = request.scope.get("raw_path")
+async def _answer_aws(endpoint: Endpoint, scope: dict[str, Any], receive: Any, send: Any) -> None:
+    """By hand: an invocation of an endpoint would spend a third of our time in Starlette's classes."""
+    body = bytearray()
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            return
+        body += message["body"]
+        if not message.get("more_body"):
+            break
+    response = await endpoint.answer(_to_request(scope, bytes(body), receive))
+    headers = {"date": _date(int(time.time())), **response.headers}
+    if response.stream is not None:
+        streaming = StreamingResponse(response.stream, status_code=response.status, headers=headers)
+        await streaming(scope, receive, send)
+        return
+    if response.status not in _WITHOUT_BODY:
+        headers = {"content-length": str(len(response.body)), **headers}
+    named = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()]
+    await send({"type": "http.response.start", "status": response.status, "headers": named})
+    await send({"type": "http.response.body", "body": response.body})
+
+
+def _to_request(scope: dict[str, Any], body: bytes, receive: Any) -> HttpRequest:
+    raw_path: bytes | None = scope.get("raw_path")
     return HttpRequest(
-        method=request.method,
-        path=raw_path.decode("ascii") if raw_path else quote(request.url.path),
-        query=request.scope["query_string"].decode("ascii"),
-        headers=dict(request.headers.items()),
-        body=await request.body(),
-        client_left=lambda: _disconnected(request),
+        method=scope["method"],
+        path=raw_path.decode("ascii") if raw_path else quote(scope["path"]),
+        query=scope["query_string"].decode("ascii"),
+        headers={name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]},
+        body=body,
+        client_left=partial(_disconnected, receive),
     )
 
 
-async def _disconnected(request: Request) -> None:
+async def _disconnected(receive: Any) -> None:
     """Return when the client of a request whose body is read hangs up, or has its answer."""
-    while (await request.receive())["type"] != "http.disconnect":
+    while (await receive())["type"] != "http.disconnect":
         pass
 
 
-def _to_starlette(response: HttpResponse) -> Response:
-    if response.stream is not None:
-        answer: Response = StreamingResponse(response.stream, status_code=response.status)
-    else:
-        answer = Response(response.body, status_code=response.status)
-    answer.headers.update({"date": formatdate(usegmt=True), **response.headers})
-    return answer
+@lru_cache(maxsize=1)
+def _date(second: int) -> str:
+    return formatdate(second, usegmt=True)
 
 
 def prune_data(data: Path, *, before: datetime, is_dry: bool) -> Pruned:

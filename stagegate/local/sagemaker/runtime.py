@@ -190,7 +190,17 @@ class Invocations(Service):
         )
 
     async def _route(self, endpoint: str) -> Route:
-        """Where it goes; after a restart, as soon as that is known."""
+        route = self._routes.get(endpoint) or await self._route_in_time(endpoint)
+        if any(fleet.is_asynchronous for fleet, _ in route.fleets):
+            raise AWSError(
+                "ValidationError",
+                f"Endpoint {endpoint} of account {self.runtime.account_id} is an asynchronous endpoint. "
+                "Use InvokeEndpointAsync.",
+            )
+        return route
+
+    async def _route_in_time(self, endpoint: str) -> Route:
+        """Where it goes, after a restart, as soon as that is known."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_SECONDS):
                 while (route := self._routes.get(endpoint)) is None:
@@ -201,12 +211,6 @@ class Invocations(Service):
                             f"Endpoint {endpoint} of account {self.runtime.account_id} not found.",
                         )
                     await self._routes.change()
-                if any(fleet.is_asynchronous for fleet, _ in route.fleets):
-                    raise AWSError(
-                        "ValidationError",
-                        f"Endpoint {endpoint} of account {self.runtime.account_id} is an asynchronous "
-                        "endpoint. Use InvokeEndpointAsync.",
-                    )
                 return route
         raise AWSError("ServiceUnavailable", f"Endpoint {endpoint} is not ready yet.", status=503)
 
