@@ -1,7 +1,5 @@
 """SageMaker's training and processing jobs, as operations; `job_run.py` runs them."""
 
-import asyncio
-import os
 import re
 from datetime import UTC, datetime
 from typing import Any
@@ -16,27 +14,25 @@ from stagegate.local.sagemaker.channels import (
 )
 from stagegate.local.sagemaker.container import holds, script, submit_directory
 from stagegate.local.sagemaker.experiments import check_experiment
-from stagegate.local.sagemaker.job_run import Document, JobRun, Kind, announce
+from stagegate.local.sagemaker.job_run import Document, Kind
+from stagegate.local.sagemaker.job_service import JobService
 from stagegate.local.sagemaker.processing import PROCESSING, ProcessingRun
+from stagegate.local.sagemaker.program_run import ProgramRun
 from stagegate.local.sagemaker.resources import (
     TAGS,
     TUNED,
     check_name,
     invalid,
-    order,
     page,
     pick,
     put_tags,
     refuse,
-    select,
     tags_of,
 )
 from stagegate.local.sagemaker.toolkit import check_distribution
 from stagegate.local.sagemaker.training import TENSORBOARD, TRAINING, TrainingRun, moved
-from stagegate.local.service import AWSError, Runtime, Service
+from stagegate.local.service import Runtime
 
-_RUNS: dict[str, type[JobRun]] = {kind.kind.resource: kind for kind in (TrainingRun, ProcessingRun)}
-_ENDED = ("Completed", "Failed", "Stopped")
 _TRAINING_SUMMARY = (
     *("TrainingJobName", "TrainingJobArn", "CreationTime", "TrainingEndTime", "LastModifiedTime"),
     *("TrainingJobStatus", "SecondaryStatus"),
@@ -54,8 +50,10 @@ _RECORDED = (  # taken and given back; they change nothing where there is one ma
 )
 
 
-class Jobs(Service):
+class Jobs(JobService):
     """Training and processing jobs, and the tags of every SageMaker resource."""
+
+    kinds = (TRAINING, PROCESSING)
 
     grace_seconds = 120.0
     """From SIGTERM to SIGKILL when a job is stopped, as in SageMaker."""
@@ -66,22 +64,18 @@ class Jobs(Service):
     def __init__(self, runtime: Runtime) -> None:
         super().__init__(runtime)
         self._processes = Processes(preload=self.preloaded if runtime.preload is None else runtime.preload)
-        self._turns = asyncio.Semaphore(runtime.max_jobs or os.cpu_count() or 1)
-        self._under_way: dict[tuple[str, str], JobRun] = {}
 
     async def start(self) -> None:
-        """Jobs that were under way are run again: their processes went with the server."""
         await self._processes.start()
-        for kind in (TRAINING, PROCESSING):
-            for document in self.runtime.store.list(kind.store):
-                if document[kind.status] not in _ENDED:
-                    run = self._begin(kind, document[kind.name])
-                    if document[kind.status] == "Stopping":
-                        run.request_stop()
+        await super().start()
 
     async def stop(self) -> None:
         await super().stop()
         await self._processes.stop()
+
+    def new_run(self, kind: Kind, name: str) -> ProgramRun:
+        run = TrainingRun if kind == TRAINING else ProcessingRun
+        return run(self.runtime, name, processes=self._processes, turns=self.turns, grace=self.grace_seconds)
 
     async def create_training_job(
         self,
@@ -175,21 +169,21 @@ class Jobs(Service):
             "LastModifiedTime": now,
         }
         document |= moved(document, "Starting")
-        return self._create(TRAINING, document, Tags)
+        return self.created(TRAINING, document, Tags)
 
     def describe_training_job(self, *, TrainingJobName: str) -> Document:
-        return self._described(TRAINING, TrainingJobName)
+        return self.described(TRAINING, TrainingJobName)
 
     def stop_training_job(self, *, TrainingJobName: str) -> Document:
-        return self._stop_job(TRAINING, TrainingJobName)
+        return self.stopped(TRAINING, TrainingJobName)
 
     def interrupt(self, name: str, *, seconds: float) -> None:
         """Take a managed spot training job's instances away, as AWS may at any time: no operation of AWS."""
-        document = self._described(TRAINING, name)
-        run = self._under_way.get((TRAINING.resource, name))
+        document = self.described(TRAINING, name)
+        run = self.under_way.get((TRAINING.resource, name))
         if not document["EnableManagedSpotTraining"]:
             raise invalid(f"The training job {name} does not use managed spot training.")
-        if run is None or document["SecondaryStatus"] != "Training":
+        if not isinstance(run, TrainingRun) or document["SecondaryStatus"] != "Training":
             raise invalid(
                 f"The training job {name} has no instances that could be taken away: its secondary status is "
                 f"{document['SecondaryStatus']}, not Training."
@@ -197,7 +191,7 @@ class Jobs(Service):
         run.capacity.take(seconds=seconds)
 
     def list_training_jobs(self, **filters: Any) -> Document:
-        return self._list(TRAINING, _TRAINING_SUMMARY, **filters)
+        return self.listed(TRAINING, _TRAINING_SUMMARY, **filters)
 
     async def create_processing_job(
         self,
@@ -244,16 +238,16 @@ class Jobs(Service):
             "CreationTime": now,
             "LastModifiedTime": now,
         }
-        return self._create(PROCESSING, document, Tags)
+        return self.created(PROCESSING, document, Tags)
 
     def describe_processing_job(self, *, ProcessingJobName: str) -> Document:
-        return self._described(PROCESSING, ProcessingJobName)
+        return self.described(PROCESSING, ProcessingJobName)
 
     def stop_processing_job(self, *, ProcessingJobName: str) -> Document:
-        return self._stop_job(PROCESSING, ProcessingJobName)
+        return self.stopped(PROCESSING, ProcessingJobName)
 
     def list_processing_jobs(self, **filters: Any) -> Document:
-        return self._list(PROCESSING, _PROCESSING_SUMMARY, **filters)
+        return self.listed(PROCESSING, _PROCESSING_SUMMARY, **filters)
 
     def add_tags(self, *, ResourceArn: str, Tags: list[dict[str, str]]) -> Document:
         tags = tags_of(self.runtime.store, ResourceArn) | {tag["Key"]: tag["Value"] for tag in Tags}
@@ -275,89 +269,6 @@ class Jobs(Service):
     ) -> Document:
         tags = (self.runtime.store.get(TAGS, ResourceArn) or {"Tags": []})["Tags"]
         return page(tags, member="Tags", token=NextToken, size=MaxResults, default=50)
-
-    def _list(
-        self,
-        kind: Kind,
-        summary: tuple[str, ...],
-        *,
-        CreationTimeAfter: datetime | None = None,
-        CreationTimeBefore: datetime | None = None,
-        NameContains: str | None = None,
-        StatusEquals: str | None = None,
-        SortBy: str = "CreationTime",
-        SortOrder: str = "Descending",
-        NextToken: str | None = None,
-        MaxResults: int | None = None,
-        **rest: Any,
-    ) -> Document:
-        refuse(rest.items(), operation=f"List{kind.title}Jobs")
-        found = select(
-            self.runtime.store.list(kind.store),
-            name=kind.name,
-            contains=NameContains,
-            created_after=CreationTimeAfter,
-            created_before=CreationTimeBefore,
-            equal={kind.status: StatusEquals},
-        )
-        members = {"Name": kind.name, "Status": kind.status}
-        ordered = order(found, by=members.get(SortBy, SortBy), descending=SortOrder == "Descending")
-        return page(
-            [pick(document, summary) for document in ordered],
-            member=f"{kind.title}JobSummaries",
-            token=NextToken,
-            size=MaxResults,
-        )
-
-    def _create(self, kind: Kind, document: Document, tags: list[dict[str, str]] | None) -> Document:
-        name = document[kind.name]
-        if self.runtime.store.get(kind.store, name) is not None:
-            raise AWSError(
-                "ResourceInUse",
-                f"{kind.title} job names must be unique within an AWS account and region, and a "
-                f"{kind.title.lower()} job with this name already exists ({document[kind.arn]})",
-            )
-        put_tags(self.runtime.store, document[kind.arn], tags)
-        self.runtime.store.put(kind.store, name, document)
-        announce(self.runtime, kind, document)
-        self._begin(kind, name)
-        return {kind.arn: document[kind.arn]}
-
-    def _begin(self, kind: Kind, name: str) -> JobRun:
-        run = _RUNS[kind.resource](
-            self.runtime, name, processes=self._processes, turns=self._turns, grace=self.grace_seconds
-        )
-        self._under_way[kind.resource, name] = run
-
-        async def whole() -> None:
-            await self.runtime.store.committed()  # what was answered is known before it is acted upon
-            try:
-                await run.run()
-            finally:
-                del self._under_way[kind.resource, name]
-
-        self.spawn(whole(), name=f"{kind.resource} {name}")
-        return run
-
-    def _described(self, kind: Kind, name: str) -> Document:
-        document = self.runtime.store.get(kind.store, name)
-        if document is None:
-            raise invalid("Requested resource not found.")
-        return document
-
-    def _stop_job(self, kind: Kind, name: str) -> Document:
-        document = self._described(kind, name)
-        run = self._under_way.get((kind.resource, name))
-        if document[kind.status] in _ENDED or run is None:
-            raise invalid(
-                f"The request was rejected because the {kind.title.lower()} job is in status "
-                f"{document[kind.status]}."
-            )
-        if document[kind.status] != "Stopping":
-            members = moved(run.document, "Stopping") if kind == TRAINING else {}
-            run.save(**{kind.status: "Stopping"}, **members)
-            run.request_stop()
-        return {}
 
 
 def _check_regex(pattern: str) -> None:

@@ -6,8 +6,9 @@ from typing import Any
 
 from stagegate.local.sagemaker.channels import processing_inputs, processing_outputs
 from stagegate.local.sagemaker.container import error_message, processing_program
-from stagegate.local.sagemaker.job_run import Document, JobFailed, JobRun, Kind
+from stagegate.local.sagemaker.job_run import Document, JobFailed, Kind
 from stagegate.local.sagemaker.mirror import Mirror
+from stagegate.local.sagemaker.program_run import ProgramRun
 
 PROCESSING = Kind(title="Processing", resource="processing-job", log_group="/aws/sagemaker/ProcessingJobs")
 _MESSAGE = 1024
@@ -16,7 +17,7 @@ _OUT_OF_MEMORY = (
 )
 
 
-class ProcessingRun(JobRun):
+class ProcessingRun(ProgramRun):
     kind = PROCESSING
 
     def resources(self) -> Document:

@@ -26,13 +26,12 @@ from stagegate.local.sagemaker.container import (
 from stagegate.local.sagemaker.hosts import Host
 from stagegate.local.sagemaker.job_run import (
     Document,
-    HostRun,
     JobFailed,
-    JobRun,
     Kind,
 )
 from stagegate.local.sagemaker.mirror import Mirror
 from stagegate.local.sagemaker.pipes import Pipe
+from stagegate.local.sagemaker.program_run import ProgramHost, ProgramRun
 from stagegate.local.sagemaker.requirements import install_requirements
 from stagegate.local.sagemaker.resources import OBJECTIVES
 from stagegate.local.sagemaker.spot import billable_seconds
@@ -65,7 +64,7 @@ _EXCEEDED = {
 }
 
 
-class TrainingRun(JobRun):
+class TrainingRun(ProgramRun):
     kind = TRAINING
     _checkpoints: tuple[Mirror, ...] = ()
     _boards: tuple[Mirror, ...] = ()
@@ -86,6 +85,9 @@ class TrainingRun(JobRun):
     def move(self, secondary: str, **members: Any) -> None:
         """Go on to a secondary status; the one before ends now."""
         self.save(**moved(self.document, secondary), **members)
+
+    def stopping(self) -> Document:
+        return moved(self.document, "Stopping")
 
     def resources(self) -> Document:
         given: Document = self.document["ResourceConfig"]
@@ -132,13 +134,13 @@ class TrainingRun(JobRun):
 
             self._pipes.append(Pipe(path, epoch))
 
-    def _program(self, one: HostRun, installed: Path | None) -> Program:
+    def _program(self, one: ProgramHost, installed: Path | None) -> Program:
         """`installed` may replace what we have imported: then a fresh interpreter runs the script."""
         environment = self.runtime.environment() | ({"PYTHONPATH": str(installed)} if installed else {})
         program = training_program(one.folder, self.document, environment, one.host)
         return replace(program, forked=installed is None)
 
-    async def _source_archive(self, one: HostRun, uri: str) -> bytes:
+    async def _source_archive(self, one: ProgramHost, uri: str) -> bytes:
         """In network isolation the source comes by a channel, as the Python SDK sends it."""
         if not holds(uri):
             return await s3.read(self.aws, uri)
@@ -147,7 +149,7 @@ class TrainingRun(JobRun):
         except OSError as error:
             raise JobFailed(f"ClientError: {uri}: {error.strerror}") from error
 
-    async def _source(self, one: HostRun, uri: str, archive: bytes) -> Path | None:
+    async def _source(self, one: ProgramHost, uri: str, archive: bytes) -> Path | None:
         """Unpack the source, and install what it asks for; gives where that lies."""
         code = one.folder.path / "code"
         code.mkdir()

@@ -31,7 +31,7 @@ class Usage:
         self._started = self._seen = monotonic()
         self._processor_seconds = 0.0
         self._taken: dict[str, list[float]] = {}
-        self._has_memory = False
+        self._most_memory = 0
         self.apart: tuple[Path, ...] = ()
         """Folders that are not on the volume."""
         self._disk = 0
@@ -60,7 +60,7 @@ class Usage:
             self._add("CPUUtilization", 100 * share)
         self._seen, self._processor_seconds = now, seconds
         if memory:
-            self._has_memory = True
+            self._most_memory = max(memory, self._most_memory)
             self._add("MemoryUtilization", 100 * memory / _MEMORY)
         self._disk = _disk(folder, apart=self.apart)
         self._add("DiskUtilization", 100 * self._disk / self._volume)
@@ -70,7 +70,7 @@ class Usage:
         elapsed = max(monotonic() - self._seen, 0.001)
         seconds = max(ended.processor_seconds - self._processor_seconds, 0.0)
         self._add("CPUUtilization", min(100 * seconds / elapsed, 100.0 * (os.cpu_count() or 1)))
-        if not self._has_memory:
+        if ended.peak_memory > self._most_memory:  # between two samples
             self._add("MemoryUtilization", 100 * ended.peak_memory / _MEMORY)
 
     def take(self) -> list[Document]:
