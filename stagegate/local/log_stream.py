@@ -20,7 +20,7 @@ class LogStream:
     def __init__(self, aws: Aws, *, group: str, stream: str) -> None:
         self._aws = aws
         self._group = group
-        self._stream = stream
+        self.stream = stream
         self._created = False
         self._waiting: list[dict[str, Any]] = []
         self._sending = asyncio.Lock()
@@ -57,10 +57,10 @@ class LogStream:
                     await self._aws(
                         "logs",
                         "PutLogEvents",
-                        {"logGroupName": self._group, "logStreamName": self._stream, "logEvents": batch},
+                        {"logGroupName": self._group, "logStreamName": self.stream, "logEvents": batch},
                     )
                 except AWSError:  # a process whose output nobody reads would stand still
-                    _LOGGER.exception("%d lines for %s/%s are lost", len(batch), self._group, self._stream)
+                    _LOGGER.exception("%d lines for %s/%s are lost", len(batch), self._group, self.stream)
 
     def _write_bytes(self, line: bytes) -> None:
         for start in range(0, max(len(line), 1), _MAX_LINE):
@@ -78,7 +78,7 @@ class LogStream:
         group = {"logGroupName": self._group}
         for operation, parameters in (
             ("CreateLogGroup", group),
-            ("CreateLogStream", {**group, "logStreamName": self._stream}),
+            ("CreateLogStream", {**group, "logStreamName": self.stream}),
         ):
             try:
                 await self._aws("logs", operation, parameters)

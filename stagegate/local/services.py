@@ -21,6 +21,7 @@ from stagegate.local.sagemaker.models import Models
 from stagegate.local.sagemaker.registry import Registry
 from stagegate.local.sagemaker.runtime import Invocations
 from stagegate.local.sagemaker.search import Search
+from stagegate.local.sagemaker.transform import TransformJobs
 from stagegate.local.sagemaker.tuning import TuningJobs
 from stagegate.local.service import Service
 from stagegate.local.stacks.service import CloudFormation
@@ -32,7 +33,7 @@ SERVICES: Mapping[str, tuple[type[Service], ...]] = {
     "events": (EventBridge,),
     "lambda": (Functions, FunctionUrls),
     "logs": (Logs,),
-    "sagemaker": (Jobs, Registry, Models, Endpoints, Lineage, Experiments, Search, TuningJobs),
+    "sagemaker": (Jobs, Registry, Models, Endpoints, Lineage, Experiments, Search, TuningJobs, TransformJobs),
     "sagemaker-metrics": (Metrics,),
     "sagemaker-runtime": (Invocations, AsyncInvocations),
     "ses": (SESMail,),

@@ -24,7 +24,7 @@ from stagegate.local.sagemaker.job_run import JobFailed
 from stagegate.local.sagemaker.resources import invalid, refuse
 from stagegate.local.service import Aws, AWSError
 
-_RECORD_IO = 0xCED7230A  # what every record of MXNet's RecordIO begins with
+RECORD_IO = 0xCED7230A  # what every record of MXNet's RecordIO begins with
 
 Document = dict[str, Any]
 Part = bytes | tuple[str, str]
@@ -76,10 +76,11 @@ class Channel:
         """Records as Pipe mode has them: one after the other, with nothing between them but RecordIO's."""
         for record in records:
             for part in record:
-                content = part if isinstance(part, bytes) else await self._content(aws, part[0])
+                content = part if isinstance(part, bytes) else await self.content(aws, part[0])
                 yield _wrapped(content) if self.is_wrapped else content
 
-    async def _content(self, aws: Aws, uri: str) -> bytes:
+    async def content(self, aws: Aws, uri: str) -> bytes:
+        """An object, unpacked where the channel is compressed. Raises JobFailed."""
         try:
             content = await s3.read(aws, uri)
             return await asyncio.to_thread(gzip.decompress, content) if self.is_compressed else content
@@ -247,4 +248,4 @@ def _attribute(name: str, value: Any) -> Part:
 
 def _wrapped(content: bytes) -> bytes:
     padding = b"\0" * (-len(content) % 4)
-    return struct.pack("<II", _RECORD_IO, len(content)) + content + padding
+    return struct.pack("<II", RECORD_IO, len(content)) + content + padding

@@ -231,14 +231,7 @@ def _processes(runtime: Runtime, endpoint: str, variants: Iterable[Document]) ->
 def _process(runtime: Runtime, endpoint: str, entry: Document) -> ModelProcess:
     name = entry["Variant"]["VariantName"]
     model_dir = _folder(runtime, endpoint, entry) / "model"
-    environment = {
-        **runtime.environment(),
-        "SAGEMAKER_REGION": runtime.region,
-        "SAGEMAKER_PROGRAM": "inference.py",
-        **_given(entry["Container"].get("Environment", {})),
-        "SAGEMAKER_SUBMIT_DIRECTORY": str(model_dir / "code"),
-        "SM_MODEL_DIR": str(model_dir),
-    }
+    environment = server_environment(runtime, entry["Container"], model_dir)
     log = _log(runtime, endpoint, entry)
     if (config := entry.get("ServerlessConfig")) is not None:
         return ServerlessProcess(
@@ -251,6 +244,18 @@ def _process(runtime: Runtime, endpoint: str, entry: Document) -> ModelProcess:
         log=log,
         startup_seconds=_startup_seconds(entry),
     )
+
+
+def server_environment(runtime: Runtime, container: Document, model_dir: Path) -> dict[str, str]:
+    """What a model's server finds, for an endpoint and for a transform job."""
+    return {
+        **runtime.environment(),
+        "SAGEMAKER_REGION": runtime.region,
+        "SAGEMAKER_PROGRAM": "inference.py",
+        **_given(container.get("Environment", {})),
+        "SAGEMAKER_SUBMIT_DIRECTORY": str(model_dir / "code"),
+        "SM_MODEL_DIR": str(model_dir),
+    }
 
 
 def _given(environment: Mapping[str, str]) -> dict[str, str]:
