@@ -1,6 +1,7 @@
 """The processes of an endpoint config, from its document in the store: started together, ended together."""
 
 import asyncio
+import os
 import shutil
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
@@ -10,6 +11,7 @@ from pathlib import Path
 from stagegate.local.log_stream import LogStream
 from stagegate.local.sagemaker import model_data, serverless
 from stagegate.local.sagemaker.model_process import ModelProcess, Unhealthy
+from stagegate.local.sagemaker.requirements import NotInstalled, install_beside, packages_of
 from stagegate.local.sagemaker.resources import CONFIG, MODEL, Document, invalid
 from stagegate.local.sagemaker.routing import Fleet
 from stagegate.local.sagemaker.serverless import ServerlessProcess
@@ -163,8 +165,11 @@ async def _start(runtime: Runtime, endpoint: str, entry: Document, process: Mode
     variant = entry["Variant"]
     await _fetch(runtime, endpoint, entry)
     try:
+        await install_beside(
+            _folder(runtime, endpoint, entry) / "model", runtime.data, _log(runtime, endpoint, entry)
+        )
         await process.start(seconds=_startup_seconds(entry))
-    except Unhealthy as error:
+    except (NotInstalled, Unhealthy) as error:
         if entry.get("ServerlessConfig"):
             raise Failed(serverless.SETUP_FAILED) from error
         raise Failed(
@@ -248,11 +253,14 @@ def _process(runtime: Runtime, endpoint: str, entry: Document) -> ModelProcess:
 
 def server_environment(runtime: Runtime, container: Document, model_dir: Path) -> dict[str, str]:
     """What a model's server finds, for an endpoint and for a transform job."""
+    given = _given(container.get("Environment", {}))
+    paths = (str(packages_of(model_dir)), given.get("PYTHONPATH"))
     return {
         **runtime.environment(),
         "SAGEMAKER_REGION": runtime.region,
         "SAGEMAKER_PROGRAM": "inference.py",
-        **_given(container.get("Environment", {})),
+        **given,
+        "PYTHONPATH": os.pathsep.join(filter(None, paths)),
         "SAGEMAKER_SUBMIT_DIRECTORY": str(model_dir / "code"),
         "SM_MODEL_DIR": str(model_dir),
     }

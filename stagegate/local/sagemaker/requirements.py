@@ -6,24 +6,55 @@ import shlex
 import shutil
 import sys
 from pathlib import Path
+from weakref import WeakValueDictionary
 
-from stagegate.local.sagemaker.container import job_failure, missing_requirements
-from stagegate.local.sagemaker.job_run import JobFailed, JobLog
+from stagegate.local.log_stream import LogStream
+from stagegate.local.sagemaker.container import missing_requirements
 
 _PIP = (sys.executable, "-m", "pip")
+_INSTALLING: WeakValueDictionary[Path, asyncio.Lock] = WeakValueDictionary()
 
 
-async def install_requirements(file: Path, cache: Path, log: JobLog) -> Path | None:
-    """What requirements.txt asks for and our environment lacks, in a folder of its own on top of it.
+class NotInstalled(Exception):
+    """The installer failed, with this status; what it said is in the log."""
 
-    Gives that folder, or None where nothing is missing. Raises JobFailed.
+    def __init__(self, status: int) -> None:
+        super().__init__(f"the installer ended with status {status}")
+        self.status = status
+
+
+async def install_beside(model: Path, data: Path, log: LogStream) -> None:
+    """What a model's code asks for, linked as `packages` beside the model. Raises NotInstalled."""
+    installed = await install_requirements(model / "code" / "requirements.txt", data, log)
+    packages = packages_of(model)
+    packages.unlink(missing_ok=True)
+    if installed is not None:
+        packages.symlink_to(installed)
+
+
+def packages_of(model: Path) -> Path:
+    """Where those are; there is nothing where nothing was missing."""
+    return model.with_name("packages")
+
+
+async def install_requirements(file: Path, data: Path, log: LogStream) -> Path | None:
+    """What requirements.txt asks for and our environment lacks, in a folder of its own on top of it, in the
+    cache of the data directory `data`.
+
+    Gives that folder, or None where nothing is missing. Raises NotInstalled.
     """
     missing = missing_requirements(file)
     if not missing:
         return None
-    target = cache / hashlib.sha256("\n".join(sorted(missing)).encode()).hexdigest()[:16]
-    if await asyncio.to_thread(target.is_dir):
-        return target
+    digest = hashlib.sha256("\n".join(sorted(missing)).encode()).hexdigest()
+    target = data / "cache" / "requirements" / digest[:16]
+    async with _INSTALLING.setdefault(target, asyncio.Lock()):  # two that want the same at once: one installs
+        if not await asyncio.to_thread(target.is_dir):
+            await _install(missing, target, folder=file.parent, log=log)
+    return target
+
+
+async def _install(missing: list[str], target: Path, *, folder: Path, log: LogStream) -> None:
     partial = target.with_suffix(".partial")
     shutil.rmtree(partial, ignore_errors=True)
     uv = shutil.which("uv", path=str(Path(sys.executable).parent))
@@ -31,7 +62,7 @@ async def install_requirements(file: Path, cache: Path, log: JobLog) -> Path | N
     options = [part for line in missing for part in (shlex.split(line) if line[0] == "-" else [line])]
     process = await asyncio.create_subprocess_exec(
         *(*installer, "--target", str(partial), *options),
-        cwd=file.parent,
+        cwd=folder,
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
@@ -44,7 +75,5 @@ async def install_requirements(file: Path, cache: Path, log: JobLog) -> Path | N
         process.kill()
         raise
     if status:
-        failure = job_failure(["pip", "install", "-r", file.name], status, list(log.last))
-        raise JobFailed(f"AlgorithmError: InstallRequirementsError:\n{failure}"[:1024])
+        raise NotInstalled(status)
     partial.rename(target)
-    return target

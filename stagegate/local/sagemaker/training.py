@@ -18,6 +18,7 @@ from stagegate.local.processes import MOUNT_AT, Program
 from stagegate.local.sagemaker.channels import Channel, training_channels
 from stagegate.local.sagemaker.container import (
     holds,
+    job_failure,
     script,
     submit_directory,
     training_failure,
@@ -32,7 +33,7 @@ from stagegate.local.sagemaker.job_run import (
 from stagegate.local.sagemaker.mirror import Mirror
 from stagegate.local.sagemaker.pipes import Pipe
 from stagegate.local.sagemaker.program_run import ProgramHost, ProgramRun
-from stagegate.local.sagemaker.requirements import install_requirements
+from stagegate.local.sagemaker.requirements import NotInstalled, install_requirements
 from stagegate.local.sagemaker.resources import OBJECTIVES
 from stagegate.local.sagemaker.spot import billable_seconds
 
@@ -157,8 +158,12 @@ class TrainingRun(ProgramRun):
             await asyncio.to_thread(unpack, archive, code)
         except (tarfile.TarError, OSError, EOFError) as error:
             raise JobFailed(f"ClientError: {uri} is no gzip-compressed tar archive: {error}") from error
-        cache = self.runtime.data / "cache" / "requirements"
-        return await install_requirements(code / "requirements.txt", cache, one.log)
+        file = code / "requirements.txt"
+        try:
+            return await install_requirements(file, self.runtime.data, one.log)
+        except NotInstalled as error:
+            failure = job_failure(["pip", "install", "-r", file.name], error.status, list(one.log.last))
+            raise JobFailed(f"AlgorithmError: InstallRequirementsError:\n{failure}"[:1024]) from error
 
     def began(self) -> None:
         self.move("Training")

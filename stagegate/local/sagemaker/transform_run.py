@@ -23,6 +23,7 @@ from stagegate.local.sagemaker.fleets import server_environment
 from stagegate.local.sagemaker.hosts import Host
 from stagegate.local.sagemaker.job_run import HostRun, JobFailed, JobLog, JobRun, Kind
 from stagegate.local.sagemaker.model_process import ModelProcess, Unhealthy
+from stagegate.local.sagemaker.requirements import NotInstalled, install_beside
 from stagegate.local.sagemaker.resources import Document
 from stagegate.local.sagemaker.transform_records import (
     CSV,
@@ -129,8 +130,9 @@ class TransformRun(JobRun[ServerHost]):
             log=one.log,
         )
         try:
+            await install_beside(folder, self.runtime.data, one.log)
             await one.server.start(seconds=_STARTUP_SECONDS)
-        except Unhealthy as error:
+        except (NotInstalled, Unhealthy) as error:
             one.data_log.write(_logged(f"The model server is not healthy: {error}"))
             await one.data_log.flush()
             raise _failed("AlgorithmError") from error

@@ -17,6 +17,7 @@ import pytest
 from stagegate.local.sagemaker import model_process
 from stagegate.local.service import AWSError
 from tests.local.sagemaker.fakes import FakeAws, SageMaker, archive, variant
+from tests.local.sagemaker.test_job_processes import wheel_of
 
 SEED = 7
 PING = (
@@ -142,6 +143,33 @@ async def test_a_model_that_cannot_be_served_fails_the_endpoint(
         await ask(sagemaker)
     sagemaker.endpoints.delete_endpoint(EndpointName="scenes")
     await sagemaker.gone("scenes")
+
+
+async def test_a_model_has_what_its_requirements_ask_for(sagemaker: SageMaker, tmp_path: Path) -> None:
+    wheel = wheel_of(tmp_path, "stagegate_says", "VALUE = 'hello'")
+    code = (
+        "import stagegate_says\n\ndef model_fn(folder):\n    return None\n\n"
+        "def transform_fn(*_):\n    return stagegate_says.VALUE, 'text/plain'\n"
+    )
+    gone = (tmp_path / "gone-1.0-py3-none-any.whl").as_uri()
+    for name, wanted in (("asks", f"stagegate-says @ {wheel.as_uri()}"), ("in-vain", f"gone @ {gone}")):
+        files = {"code/inference.py": code, "code/requirements.txt": wanted}
+        sagemaker.aws.objects[f"s3://data/{name}.tar.gz"] = archive(files)
+        container = {"Image": "pytorch:2", "ModelDataUrl": f"s3://data/{name}.tar.gz"}
+        await sagemaker.models.create_model(ModelName=name, PrimaryContainer=container)
+        sagemaker.models.create_endpoint_config(
+            EndpointConfigName=name, ProductionVariants=[variant(name, "AllTraffic")]
+        )
+        sagemaker.endpoints.create_endpoint(EndpointName=name, EndpointConfigName=name)
+
+    assert await sagemaker.settled("asks") == "InService"
+    assert await sagemaker.settled("in-vain") == "Failed"
+
+    answer = await sagemaker.runtime.invoke_endpoint(EndpointName="asks", Body=b"?")
+    assert answer["Body"] == b"hello"
+    failed = sagemaker.endpoints.describe_endpoint(EndpointName="in-vain")
+    assert "did not pass the ping health check" in failed["FailureReason"]
+    assert any("gone-1.0-py3-none-any.whl" in line for lines in sagemaker.aws.logs.values() for line in lines)
 
 
 async def test_a_process_that_is_killed_under_load_costs_what_it_had_and_no_more(

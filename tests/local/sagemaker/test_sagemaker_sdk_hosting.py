@@ -65,3 +65,23 @@ def test_a_model_is_served_without_instances(sdk, model, as_json):
     (variant,) = endpoint["ProductionVariants"]
     assert answer == [2.5, 5.0]
     assert variant["CurrentServerlessConfig"] == {"MemorySizeInMB": 2048, "MaxConcurrency": 2}
+
+
+def test_a_model_transforms_a_data_set(sdk, model, capsys):
+    transformer = model.transformer(
+        instance_count=1,
+        instance_type="ml.m5.large",
+        output_path=f"s3://{given.BUCKET}/transformed",
+        accept="application/json",
+        strategy="SingleRecord",
+        assemble_with="Line",
+    )
+    data = f"s3://{given.BUCKET}/to-transform"
+    sdk.upload_string_as_file_body("[1, 2]\n[3]\n", given.BUCKET, "to-transform/lines.jsonl")
+
+    transformer.transform(data, content_type="application/json", split_type="Line", wait=False)
+    sdk.wait_for_transform_job(transformer.latest_transform_job.name, poll=0.2)
+    sdk.logs_for_transform_job(transformer.latest_transform_job.name, wait=False)
+
+    assert sdk.read_s3_file(given.BUCKET, "transformed/lines.jsonl.out") == "[2.5, 5.0]\n[7.5]\n"
+    assert "MaxConcurrentTransforms=1, MaxPayloadInMB=6" in capsys.readouterr().out

@@ -1,4 +1,4 @@
-"""Batch transform jobs on the real runtime: what a model is asked, what is kept, and how each way to end reads."""
+"""Batch transform jobs on the real runtime: what a model is asked, what is kept, how each end reads."""
 
 import gzip
 import json
@@ -9,6 +9,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from tests.local.sagemaker.fakes import archive
+from tests.local.sagemaker.test_job_processes import wheel_of
 from tests.local.sagemaker.test_jobs import BUCKET, PATIENCE, ROLE, Sagemaker
 
 GROUP = "/aws/sagemaker/TransformJobs"
@@ -252,6 +253,27 @@ def test_a_model_that_cannot_be_loaded_fails_the_job(sagemaker):
     printed, data = sagemaker.logged("broken")
     assert printed[-1] == "OSError: no weights"
     assert data == ["The model server is not healthy: the process ended before it was ready"]
+
+
+def test_a_model_has_what_its_requirements_ask_for(sagemaker, tmp_path):
+    wheel = wheel_of(tmp_path, "stagegate_factor", "VALUE = 3")
+    code = "import stagegate_factor\n" + DOUBLES.replace("2 * int", "stagegate_factor.VALUE * int")
+    gone = (tmp_path / "gone-1.0-py3-none-any.whl").as_uri()
+    for name, wanted in (
+        ("asks", f"stagegate-factor @ {wheel.as_uri()}"),
+        ("asks-in-vain", f"gone @ {gone}"),
+    ):
+        sagemaker.model(name, code, {"code/requirements.txt": wanted})
+        sagemaker.transform(name, {"a": b"5"}, model=name, count=2)
+
+    job, failed = sagemaker.transformed("asks"), sagemaker.transformed("asks-in-vain")
+
+    assert job["TransformJobStatus"] == "Completed"
+    assert sagemaker.outputs("asks") == {"a.out": b"15"}
+    assert failed["FailureReason"] == "AlgorithmError: See job logs for more information"
+    printed, data = sagemaker.logged("asks-in-vain")
+    assert any("gone-1.0-py3-none-any.whl" in line for line in printed)
+    assert "The model server is not healthy: the installer ended with status" in data[0]
 
 
 def waiting(sagemaker, name):
