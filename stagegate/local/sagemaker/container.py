@@ -165,6 +165,12 @@ def missing_requirements(file: Path) -> list[str]:
     return missing
 
 
+def beginning(file: Path, characters: int) -> str:
+    """So much of a file that a job has written, whatever it is and however long."""
+    with file.open(errors="replace") as text:
+        return text.read(characters)
+
+
 def error_message(lines: list[str]) -> str:
     """What a script said last: the error that ended it, or its last line."""
     for line in reversed(lines):

@@ -1,11 +1,12 @@
 """Processing jobs: inputs from S3 in, whatever the program leaves in its output folders out."""
 
+import asyncio
 from collections.abc import Coroutine
 from datetime import UTC, datetime
 from typing import Any
 
 from stagegate.local.sagemaker.channels import processing_inputs, processing_outputs
-from stagegate.local.sagemaker.container import error_message, processing_program
+from stagegate.local.sagemaker.container import beginning, error_message, processing_program
 from stagegate.local.sagemaker.job_run import Document, JobFailed, Kind
 from stagegate.local.sagemaker.mirror import Mirror
 from stagegate.local.sagemaker.program_run import ProgramRun
@@ -55,7 +56,7 @@ class ProcessingRun(ProgramRun):
         leader = self.failed or self.hosts[0]
         message = leader.folder.path / "output/message"
         if message.is_file():
-            self.document["ExitMessage"] = message.read_text(errors="replace")[:_MESSAGE]
+            self.document["ExitMessage"] = await asyncio.to_thread(beginning, message, _MESSAGE)
         elif code and not stopped:
             self.document["ExitMessage"] = error_message(list(leader.log.last))[:_MESSAGE]
         for mode, mirror in self._outputs:

@@ -13,7 +13,7 @@ from stagegate.local.sagemaker.container import Folder
 from stagegate.local.sagemaker.hosts import Host
 from stagegate.local.sagemaker.job_run import HostRun, JobLog, JobRun
 from stagegate.local.sagemaker.spot import Capacity, time_left
-from stagegate.local.sagemaker.usage import Usage, out_of_memory_kills
+from stagegate.local.sagemaker.usage import Usage
 from stagegate.local.service import Runtime
 
 _KILLED = 128 + signal.SIGKILL
@@ -123,7 +123,6 @@ class ProgramRun(JobRun[ProgramHost]):
         """
         running = {asyncio.create_task(self._run_on(one)): one for one in self.hosts}
         beside = [asyncio.ensure_future(work) for work in (*self.background(), self.watch())]
-        kills = out_of_memory_kills()
         over = asyncio.ensure_future(self._over(running))
         stop = asyncio.ensure_future(self._stopping.wait())
         lost = asyncio.ensure_future(self.capacity.lost())
@@ -145,7 +144,7 @@ class ProgramRun(JobRun[ProgramHost]):
                 task.cancel()
             await asyncio.gather(over, *running, *beside, return_exceptions=True)
         if self.failed and self.failed.code == _KILLED:
-            self.is_out_of_memory = out_of_memory_kills() > kills
+            self.is_out_of_memory = self.failed.usage.is_out_of_memory
         await self.send_metrics()
         return is_lost
 

@@ -17,6 +17,7 @@ from stagegate.local.archives import unpack
 from stagegate.local.processes import MOUNT_AT, Program
 from stagegate.local.sagemaker.channels import Channel, training_channels
 from stagegate.local.sagemaker.container import (
+    beginning,
     holds,
     job_failure,
     script,
@@ -196,7 +197,7 @@ class TrainingRun(ProgramRun):
             failure = self.failed.folder.path / "output/failure"
             command, code = self.failed.program.command, self.failed.code or 0
             if failure.is_file():
-                said = failure.read_text(errors="replace")[:_FAILURE]
+                said = await asyncio.to_thread(beginning, failure, _FAILURE)
                 raise JobFailed(f"AlgorithmError: {said}, exit code: {code}")
             if self.is_out_of_memory:
                 raise JobFailed(f"AlgorithmError: {_OUT_OF_MEMORY}, exit code: {code}")

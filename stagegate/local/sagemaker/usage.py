@@ -18,6 +18,7 @@ _TICKS = os.sysconf("SC_CLK_TCK")
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 _MEMORY = _PAGE * os.sysconf("SC_PHYS_PAGES")
 _GIGABYTE = 2**30
+_GROUPS = Path("/sys/fs/cgroup")
 
 Document = dict[str, Any]
 
@@ -35,6 +36,7 @@ class Usage:
         self.apart: tuple[Path, ...] = ()
         """Folders that are not on the volume."""
         self._disk = 0
+        self._kills: dict[Path, int] = {}
 
     @property
     def gigabytes(self) -> float:
@@ -45,13 +47,23 @@ class Usage:
     def is_full(self) -> bool:
         return self._disk > self._volume
 
+    @property
+    def is_out_of_memory(self) -> bool:
+        """Whether the kernel has ended a process to have memory, in a control group in which the host's were:
+        a group that others are in too says no more."""
+        return any(_kills(group) > before for group, before in self._kills.items())
+
     def begin(self) -> None:
-        """The first process is about to start."""
+        """The first process is about to start, in our own control group."""
         self._started = self._seen = monotonic()
+        self._kills = {}
+        self._look_at_group("self")
 
     def sample(self, pid: int, folder: Path) -> None:
         """Look at a process and all that it has started, and at the files; takes some milliseconds."""
         processes = list(_with_children(pid))
+        for process in processes:
+            self._look_at_group(process)
         seconds = sum(_processor_seconds(process) for process in processes)
         memory = sum(_memory(process) for process in processes)
         now = monotonic()
@@ -92,15 +104,34 @@ class Usage:
             for name, values in taken.items()
         ]
 
+    def _look_at_group(self, process: int | str) -> None:
+        group = _memory_group(process)
+        if group is not None and group not in self._kills:
+            self._kills[group] = _kills(group)
+
     def _add(self, name: str, percent: float) -> None:
         self._taken.setdefault(name, []).append(percent)
 
 
-def out_of_memory_kills() -> int:
-    """How many processes the kernel has ended on this machine because the memory was all taken."""
-    for line in Path("/proc/vmstat").read_text().splitlines():
-        if line.startswith("oom_kill "):
-            return int(line.split()[1])
+def _memory_group(pid: int | str) -> Path | None:
+    """Where the control group that accounts for a process's memory says what became of it (cgroups(7))."""
+    with contextlib.suppress(OSError):
+        for line in Path(f"/proc/{pid}/cgroup").read_text().splitlines():
+            _, controllers, path = line.split(":", 2)
+            if "memory" in controllers.split(","):
+                return _GROUPS / "memory" / path.lstrip("/") / "memory.oom_control"
+            if not controllers and (group := _GROUPS / path.lstrip("/")).joinpath("memory.events").exists():
+                local = group / "memory.events.local"
+                return local if local.exists() else group / "memory.events"
+    return None
+
+
+def _kills(group: Path) -> int:
+    """How many processes of a group the kernel has ended to have memory."""
+    with contextlib.suppress(OSError):
+        for line in group.read_text().splitlines():
+            if line.startswith("oom_kill "):
+                return int(line.split()[1])
     return 0
 
 

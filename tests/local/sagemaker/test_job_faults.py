@@ -114,6 +114,7 @@ def small_memory():
 def test_a_job_that_the_kernel_ends_for_want_of_memory_is_said_to_be_one(sagemaker, small_memory, kind):
     script = (
         f"open('{small_memory}/cgroup.procs', 'w').write('0')\n"
+        "__import__('time').sleep(0.8)\n"  # until it has been looked at
         "held = [bytearray(b'x') * 2**20 for _ in range(256)]"
     )
     if kind == "Training":

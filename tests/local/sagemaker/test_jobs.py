@@ -277,6 +277,18 @@ def test_a_traceback_reads_as_in_a_fresh_interpreter(sagemaker):
     ]
 
 
+def test_of_a_failure_file_without_an_end_the_beginning_is_the_reason(sagemaker):
+    script = (
+        "failure = open('/opt/ml/output/failure', 'w')\nfailure.write('no labels, ' * 200)\n"
+        "failure.truncate(2**36)\nraise SystemExit(3)"  # 64 GB, of which nothing is on the disk
+    )
+    sagemaker.train("explains-at-length", script)
+
+    reason = sagemaker.trained("explains-at-length")["FailureReason"]
+
+    assert reason == f"AlgorithmError: {('no labels, ' * 200)[:980]}, exit code: 3"
+
+
 def test_what_a_script_writes_to_the_failure_file_is_the_reason(sagemaker):
     sagemaker.train("explains", "open('/opt/ml/output/failure', 'w').write('no labels')\nraise SystemExit(3)")
 
