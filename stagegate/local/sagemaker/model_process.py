@@ -171,8 +171,11 @@ class ModelProcess:
         with theirs:
             self._process = await asyncio.create_subprocess_exec(
                 sys.executable,
-                "-P",  # not this file's folder, nor the working one: the user's modules come first
-                model_server.__file__,
+                *(
+                    "-P",
+                    "-m",
+                    model_server.__name__,
+                ),  # -P: the working folder is the user's, who adds it himself
                 *("--listen", str(self._listening.fileno())),
                 *("--lifeline", str(theirs.fileno())),
                 *("--model-dir", str(self._model_dir)),

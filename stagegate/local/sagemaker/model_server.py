@@ -1,26 +1,21 @@
 """The process behind a production variant: a model's inference handlers behind `/ping` and `/invocations`.
 
-Run as a script by `variant.py`, and on its own feet: it imports nothing of stagegate. The handlers are those
-of SageMaker's inference toolkit (`model_fn`, `input_fn`, `predict_fn`, `output_fn`, or `transform_fn`); what
-`inference.py` leaves out is done as the toolkit does it for arrays in JSON, CSV and NPY.
+Run by `model_process.py`, and all but on its own feet, so that it starts fast: of stagegate it imports
+`inference_handlers.py` alone.
 """
 
 import argparse
 import asyncio
+import contextlib
 import functools
 import importlib.util
-import inspect
-import io
-import json
 import os
 import signal
 import socket
 import sys
 import threading
-import traceback
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -31,148 +26,11 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-JSON, CSV, NPY = "application/json", "text/csv", "application/x-npy"
+from stagegate.local.sagemaker.inference_handlers import JSON, Answer, Handlers, Question
+
 READY = b"ready\n"
 
-_TEXT_TYPES = (JSON, CSV)  # the toolkit hands these to input_fn as text
 _NEVER = 10**9  # seconds; a connection that closes while a request is on its way would lose the request
-
-
-class Unusable(Exception):
-    """A request that the default handlers cannot take, with its HTTP status."""
-
-    def __init__(self, status_code: int, message: str) -> None:
-        super().__init__(message)
-        self.status_code = status_code
-        self.message = message
-
-
-@dataclass(frozen=True, kw_only=True)
-class Context:
-    """What a handler that takes one argument more than it needs gets there, as from the toolkit."""
-
-    model_dir: str
-    system_properties: dict[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Answer:
-    status: int
-    content_type: str
-    body: bytes | Iterator[bytes]
-    """In parts where the handler makes it so."""
-
-
-class Handlers:
-    """The functions of `inference.py` with the loaded model, as one function from request to answer."""
-
-    def __init__(self, module: ModuleType | None, *, model_dir: str) -> None:
-        self._module = module
-        self._context = Context(
-            model_dir=model_dir, system_properties={"model_dir": model_dir, "gpu_id": None}
-        )
-        self._model = self._call("model_fn", _no_model_fn, model_dir)
-
-    def answer(self, body: bytes, *, content_type: str, accept: str) -> Answer:
-        """Never raises: what goes wrong is an answer with a status and is written to the log."""
-        try:
-            return self._transform(body, content_type=content_type, accept=accept)
-        except Exception as error:
-            status = getattr(error, "status_code", None)
-            message = str(getattr(error, "message", error))
-            if not isinstance(status, int) or not 400 <= status < 600:
-                status, message = 500, f"{message}\n{traceback.format_exc()}"
-            print(f"{type(error).__name__} ({status}): {error}", file=sys.stderr)
-            if status >= 500:
-                traceback.print_exc()
-            return Answer(status=status, content_type="text/plain; charset=utf-8", body=message.encode())
-
-    def _transform(self, body: bytes, *, content_type: str, accept: str) -> Answer:
-        data: bytes | str = body
-        if content_type.partition(";")[0].strip().lower() in _TEXT_TYPES:
-            try:
-                data = body.decode()
-            except UnicodeDecodeError as error:
-                raise Unusable(400, f"The body is said to be {content_type} but is not UTF-8") from error
-        if self._module is not None and hasattr(self._module, "transform_fn"):
-            output = self._call("transform_fn", _no_model_fn, self._model, data, content_type, accept)
-        else:
-            decoded = self._call("input_fn", default_input_fn, data, content_type)
-            prediction = self._call("predict_fn", default_predict_fn, decoded, self._model)
-            output = self._call("output_fn", default_output_fn, prediction, accept)
-        if isinstance(output, tuple):  # the toolkit also takes (body, content type)
-            output, accept = output
-        if isinstance(output, Iterator):
-            return Answer(status=200, content_type=accept, body=map(_encoded, output))
-        if isinstance(output, str):
-            output = output.encode()
-        if not isinstance(output, bytes | bytearray):
-            raise TypeError(f"output_fn gave {type(output).__name__}; it should give str or bytes")
-        return Answer(status=200, content_type=accept, body=bytes(output))
-
-    def _call(self, name: str, default: Callable[..., Any], *arguments: Any) -> Any:
-        function = getattr(self._module, name, default)
-        return function(*arguments, *((self._context,) if _takes(function, len(arguments) + 1) else ()))
-
-
-def _encoded(part: Any) -> bytes:
-    if not isinstance(part, str | bytes | bytearray):
-        raise TypeError(f"output_fn yielded {type(part).__name__}; it should yield str or bytes")
-    return part.encode() if isinstance(part, str) else bytes(part)
-
-
-def _takes(function: Callable[..., Any], count: int) -> bool:
-    kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    parameters = inspect.signature(function).parameters.values()
-    return sum(parameter.kind in kinds for parameter in parameters) >= count
-
-
-def _no_model_fn(model_dir: str) -> Any:
-    raise NotImplementedError(
-        "inference.py has no model_fn: write one that loads the model, as in "
-        "'def model_fn(model_dir): return onnxruntime.InferenceSession(model_dir + \"/model.onnx\")'"
-    )
-
-
-def default_input_fn(body: bytes | str, content_type: str) -> Any:
-    """An array from JSON, CSV or NPY."""
-    import numpy as np
-
-    kind = content_type.partition(";")[0].strip().lower()
-    try:
-        match kind, body:
-            case "application/json", str():
-                return np.array(json.loads(body))
-            case "text/csv", str():
-                return np.genfromtxt(io.StringIO(body), delimiter=",")
-            case "application/x-npy", bytes():
-                return np.load(io.BytesIO(body), allow_pickle=False)
-    except (ValueError, EOFError) as error:
-        raise Unusable(400, f"The body is not valid {kind}: {error}") from error
-    raise Unusable(415, f"Content type {content_type} is not supported: use {JSON}, {CSV} or {NPY}")
-
-
-def default_predict_fn(data: Any, model: Any) -> Any:
-    return model.predict(data) if hasattr(model, "predict") else model(data)
-
-
-def default_output_fn(prediction: Any, accept: str) -> bytes:
-    """JSON, CSV or NPY of an array."""
-    import numpy as np
-
-    array = np.asarray(prediction)
-    match accept.partition(";")[0].strip().lower():
-        case "application/json":
-            return json.dumps(array.tolist()).encode()
-        case "text/csv":
-            text = io.StringIO()
-            np.savetxt(text, np.atleast_1d(array), delimiter=",", fmt="%s")
-            return text.getvalue().encode()
-        case "application/x-npy":
-            buffer = io.BytesIO()
-            np.save(buffer, array)
-            return buffer.getvalue()
-    raise Unusable(406, f"Accept {accept} is not supported: use {JSON}, {CSV} or {NPY}")
 
 
 def load_module(folder: Path, program: str) -> ModuleType | None:
@@ -190,25 +48,78 @@ def load_module(folder: Path, program: str) -> ModuleType | None:
     return module
 
 
+class Batches:
+    """Requests that wait for a worker go to it together: at most `size`, and no later than `delay` seconds
+    after the first of them has found it free."""
+
+    def __init__(
+        self,
+        answers: Callable[[list[Question]], Awaitable[list[Answer]]],
+        *,
+        workers: int,
+        size: int,
+        delay: float,
+    ) -> None:
+        self._answers, self._workers, self._size, self._delay = answers, workers, size, delay
+        self._waiting: asyncio.Queue[tuple[Question, asyncio.Future[Answer]]] = asyncio.Queue()
+        self._working: list[asyncio.Task[None]] = []
+
+    async def answer(self, asked: Question) -> Answer:
+        if self._size == 1:
+            return (await self._answers([asked]))[0]
+        if not self._working:
+            self._working = [asyncio.create_task(self._work()) for _ in range(self._workers)]
+        answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        self._waiting.put_nowait((asked, answer))
+        return await answer
+
+    async def _work(self) -> None:
+        while True:
+            batch = [await self._waiting.get()]
+            while len(batch) < self._size and not self._waiting.empty():
+                batch.append(self._waiting.get_nowait())
+            if self._delay:
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(self._delay):
+                        while len(batch) < self._size:
+                            batch.append(await self._waiting.get())
+            try:
+                answers = await self._answers([asked for asked, _ in batch])
+            except TimeoutError as error:
+                for _, waits in batch:
+                    if not waits.done():
+                        waits.set_exception(TimeoutError(*error.args))
+                continue
+            for (_, waits), answer in zip(batch, answers, strict=True):
+                if not waits.done():  # its client has left
+                    waits.set_result(answer)
+
+
 def application(handlers: Handlers) -> Starlette:
     default_accept = os.environ.get("SAGEMAKER_DEFAULT_INVOCATIONS_ACCEPT", JSON)
-    seconds = float(os.environ.get("SAGEMAKER_MODEL_SERVER_TIMEOUT", "60"))
+    seconds = float(_setting("SAGEMAKER_MODEL_SERVER_TIMEOUT", "SAGEMAKER_TS_RESPONSE_TIMEOUT", default="60"))
     # One at a time unless asked for more, as in the toolkit's workers: handlers need not be thread-safe.
-    workers = ThreadPoolExecutor(int(os.environ.get("SAGEMAKER_MODEL_SERVER_WORKERS") or 1))
+    count = int(_setting("SAGEMAKER_MODEL_SERVER_WORKERS", "SAGEMAKER_TS_MAX_WORKERS", default="1"))
+    workers = ThreadPoolExecutor(count)
+    batches = Batches(
+        lambda asked: in_time(functools.partial(handlers.answers, asked)),
+        workers=count,
+        size=int(_setting("SAGEMAKER_TS_BATCH_SIZE", default="1")),
+        delay=float(_setting("SAGEMAKER_TS_MAX_BATCH_DELAY", default="0")) / 1000,
+    )
 
     async def ping(request: Request) -> Response:
         return Response(status_code=200)
 
     async def invocations(request: Request) -> Response:
         accept = request.headers.get("accept", "*/*")
-        work = functools.partial(
-            handlers.answer,
-            await request.body(),
+        asked = Question(
+            body=await request.body(),
             content_type=request.headers.get("content-type", JSON),
             accept=default_accept if accept == "*/*" else accept,
         )
         try:
-            answer = await in_time(work)
+            answer = await batches.answer(asked)
         except TimeoutError:
             return PlainTextResponse(f"The prediction took more than {seconds:g} s", status_code=500)
         headers = {"content-type": answer.content_type}
@@ -238,6 +149,11 @@ def application(handlers: Handlers) -> Starlette:
     return Starlette(
         routes=[Route("/ping", ping), Route("/invocations", invocations, methods=["POST"])],
     )
+
+
+def _setting(*names: str, default: str) -> str:
+    """The first of the environment's variables that says something."""
+    return next((value for name in names if (value := os.environ.get(name))), default)
 
 
 def end_with_parent(lifeline: socket.socket) -> None:
