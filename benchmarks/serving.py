@@ -37,7 +37,7 @@ from engine import Server
 ROOT = Path(__file__).parent.parent
 PEERS = ["litserve", "bentoml", "onnxruntime", "starlette", "uvicorn[standard]", "numpy"]
 CLIENTS = 32
-ENDPOINT = "resnet"
+OURS = {"ours": {}, "ours in batches": {"SAGEMAKER_TS_BATCH_SIZE": "8"}}
 SCOPE = "Credential=x/20261123/us-east-1/sagemaker/aws4_request, SignedHeaders=host, Signature=x"
 """Nobody checks a signature on one machine; its scope says which service is asked."""
 MODEL = """
@@ -101,6 +101,11 @@ if __name__ == "__main__":
     server = litserve.LitServer(Resnet(), accelerator="cpu", workers_per_device=2)
     server.run(port=int(sys.argv[1]), generate_client_file=False, log_level="warning")
 """
+LITSERVE_IN_BATCHES = (
+    LITSERVE.replace("file.read()))", "file.read()))[0]")
+    .replace("return output.tolist()", "return [output.tolist()]")
+    .replace("Resnet()", "Resnet(max_batch_size=8, batch_timeout=0.001)")
+)
 BENTOML = """
 import os
 from pathlib import Path
@@ -135,7 +140,7 @@ def main() -> None:
         body = buffer.getvalue()
         local = InProcess(Path(folder), body)
         servers = {
-            "ours": running.enter_context(ours(Path(folder), body)),
+            **running.enter_context(ours(Path(folder), body)),
             **{name: running.enter_context(peer(name, Path(folder), body)) for name in STARTED},
         }
         expected = json.loads(local.call())
@@ -154,12 +159,12 @@ def main() -> None:
 
 def show(latencies: dict[str, list[float]], rates: dict[str, list[float]]) -> None:
     base = statistics.median(latencies["in process"])
-    ours_rate = statistics.median(rates["ours"])
-    print(f"  {'':12} {'p50, one client':>16} {'over the call':>14}   {f'{CLIENTS} clients':>12}   ours is")
+    ours_rates = [statistics.median(rates[name]) for name in OURS]
+    print(f"  {'':19} {'p50, one client':>16} {'over the call':>14}   {f'{CLIENTS} clients':>12}   ours are")
     for name in latencies:
         p50, rate = statistics.median(latencies[name]), statistics.median(rates[name])
-        ratio = "" if name == "ours" else f"{ours_rate / rate:.0%} of that"
-        print(f"  {name:12} {p50 * 1e3:13.2f} ms {(p50 - base) * 1e3:11.2f} ms   {rate:10.1f}/s   {ratio}")
+        ratio = "" if name in OURS else " and ".join(f"{one / rate:.0%}" for one in ours_rates) + " of that"
+        print(f"  {name:19} {p50 * 1e3:13.2f} ms {(p50 - base) * 1e3:11.2f} ms   {rate:10.1f}/s   {ratio}")
 
 
 class InProcess:
@@ -252,7 +257,8 @@ class Target:
 
 
 @contextlib.contextmanager
-def ours(folder: Path, body: bytes) -> Iterator[Target]:
+def ours(folder: Path, body: bytes) -> Iterator[dict[str, Target]]:
+    """An endpoint whose model is asked for each request, and one that is asked in batches."""
     with Server() as server:
         s3, sagemaker = server.client("s3"), server.client("sagemaker")
         s3.create_bucket(Bucket="benchmark")
@@ -264,26 +270,30 @@ def ours(folder: Path, body: bytes) -> Iterator[Target]:
                 entry.size = len(text)
                 archive.addfile(entry, io.BytesIO(text.encode()))
         s3.put_object(Bucket="benchmark", Key="model.tar.gz", Body=buffer.getvalue())
-        container = {
-            "Image": "onnx",
-            "ModelDataUrl": "s3://benchmark/model.tar.gz",
-            "Environment": {"SAGEMAKER_MODEL_SERVER_WORKERS": "2"},
-        }
-        role = "arn:aws:iam::111111111111:role/serving"
-        sagemaker.create_model(ModelName=ENDPOINT, PrimaryContainer=container, ExecutionRoleArn=role)
-        variant = {
-            "VariantName": "AllTraffic",
-            "ModelName": ENDPOINT,
-            "InstanceType": "ml.m5.large",
-            "InitialInstanceCount": 1,
-        }
-        sagemaker.create_endpoint_config(EndpointConfigName=ENDPOINT, ProductionVariants=[variant])
-        sagemaker.create_endpoint(EndpointName=ENDPOINT, EndpointConfigName=ENDPOINT)
-        sagemaker.get_waiter("endpoint_in_service").wait(
-            EndpointName=ENDPOINT, WaiterConfig={"Delay": 1, "MaxAttempts": 120}
-        )
         port = int(server.url.rpartition(":")[2])
-        yield Target(port, f"/endpoints/{ENDPOINT}/invocations", body, "application/x-npy")
+        targets = {}
+        for name, variables in OURS.items():
+            endpoint = name.replace(" ", "-")
+            container = {
+                "Image": "onnx",
+                "ModelDataUrl": "s3://benchmark/model.tar.gz",
+                "Environment": {"SAGEMAKER_MODEL_SERVER_WORKERS": "2", **variables},
+            }
+            role = "arn:aws:iam::111111111111:role/serving"
+            sagemaker.create_model(ModelName=endpoint, PrimaryContainer=container, ExecutionRoleArn=role)
+            variant = {
+                "VariantName": "AllTraffic",
+                "ModelName": endpoint,
+                "InstanceType": "ml.m5.large",
+                "InitialInstanceCount": 1,
+            }
+            sagemaker.create_endpoint_config(EndpointConfigName=endpoint, ProductionVariants=[variant])
+            sagemaker.create_endpoint(EndpointName=endpoint, EndpointConfigName=endpoint)
+            sagemaker.get_waiter("endpoint_in_service").wait(
+                EndpointName=endpoint, WaiterConfig={"Delay": 1, "MaxAttempts": 120}
+            )
+            targets[name] = Target(port, f"/endpoints/{endpoint}/invocations", body, "application/x-npy")
+        yield targets
 
 
 @contextlib.contextmanager
@@ -332,11 +342,8 @@ def _as_form(port: int, body: bytes) -> Target:
 
 STARTED: dict[str, tuple[str, list[str], Callable[[int, bytes], Target]]] = {
     "Starlette": (STARLETTE, ["python", "service.py", "{port}", "{model}"], _npy("/predict")),
-    "LitServe": (
-        LITSERVE,
-        ["python", "service.py", "{port}", "{model}"],
-        _as_form,
-    ),
+    "LitServe": (LITSERVE, ["python", "service.py", "{port}", "{model}"], _as_form),
+    "LitServe in batches": (LITSERVE_IN_BATCHES, ["python", "service.py", "{port}", "{model}"], _as_form),
     "BentoML": (BENTOML, ["bentoml", "serve", "service:Resnet", "--port", "{port}"], _as_form),
 }
 
