@@ -36,7 +36,7 @@ NEVER_STARTED = 127  # as a shell says it
 _PR_SET_PDEATHSIG = 1
 _CLONE_NEWNS, _CLONE_NEWUSER, _CLONE_NEWPID = 0x00020000, 0x10000000, 0x20000000
 _MS_BIND, _MS_REC, _MS_PRIVATE = 0x1000, 0x4000, 0x40000
-_PASSED_ON = (signal.SIGTERM, signal.SIGINT)
+PASSED_ON = (signal.SIGTERM, signal.SIGINT)
 _PYTHON = re.compile(r"python(3(\.\d+)?)?")
 
 
@@ -46,7 +46,7 @@ def main() -> None:
     parser.add_argument("modules", nargs="*", help="imported beforehand")
     options = parser.parse_args()
     channel = socket.socket(fileno=options.socket)
-    _die_with_parent()
+    die_with_parent()
     isolates = _can_isolate()
     for name in options.modules:
         try:
@@ -127,37 +127,37 @@ def _run(job: dict[str, Any]) -> None:
     """Three processes: one that the launcher waits for, the first of the job's own process namespace, with
     which all in it ends, and the job's script, which this function returns into."""
     # Until each has its handlers: the first process of a namespace does not get what it does not handle.
-    signal.pthread_sigmask(signal.SIG_BLOCK, _PASSED_ON)
-    _die_with_parent()
+    signal.pthread_sigmask(signal.SIG_BLOCK, PASSED_ON)
+    die_with_parent()
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     try:
         if job["isolated"]:
-            _enter_namespaces(job["mount"] and Path(job["mount"]), Path(job["mount_at"]))
+            enter_namespaces(job["mount"] and Path(job["mount"]), Path(job["mount_at"]))
             if job["hosts"]:
-                _mount(job["hosts"], "/etc/hosts", None, _MS_BIND)
+                mount(job["hosts"], "/etc/hosts", None, _MS_BIND)
             _keep_installed(Path(job["home"]) / "installed")
     except OSError as error:
         os.write(job["output"], f"The job's namespaces could not be made: {error}\n".encode())
         os._exit(NEVER_STARTED)
-    _become_parent(job["output"])
-    _die_with_parent()
+    become_parent()
+    die_with_parent()
     if job["isolated"]:
-        _mount("proc", "/proc", "proc", 0)
-    _become_parent(job["output"])
-    _die_with_parent()
+        mount("proc", "/proc", "proc", 0)
+    become_parent()
+    die_with_parent()
     os.setsid()
     _start(job)
 
 
-def _become_parent(output: int) -> None:
+def become_parent() -> None:
     """Fork; the child returns, the parent passes SIGTERM on to it, waits, and ends as it ended."""
     child = os.fork()
     if child == 0:
         return
-    os.close(output)
-    for number in _PASSED_ON:
+    os.closerange(3, 4096)  # the job's output among them, which ends when the job has
+    for number in PASSED_ON:
         signal.signal(number, lambda received, _frame: os.kill(child, received))
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, _PASSED_ON)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, PASSED_ON)
     while True:
         pid, status = os.waitpid(-1, 0)  # the first of a process namespace inherits all orphans
         if pid == child:
@@ -170,7 +170,7 @@ def _start(job: dict[str, Any]) -> None:
     for number in (signal.SIGTERM, signal.SIGPIPE):
         signal.signal(number, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, _PASSED_ON)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, PASSED_ON)
     with Path(os.devnull).open() as nothing:
         os.dup2(nothing.fileno(), 0)
     for standard in (1, 2):
@@ -272,11 +272,15 @@ def _flush_files() -> None:
 
 def _exit_code(status: int) -> int:
     """As a container has it: 128 and the signal's number for a process that was killed."""
-    code = os.waitstatus_to_exitcode(status)
+    return exit_code_of(os.waitstatus_to_exitcode(status))
+
+
+def exit_code_of(code: int) -> int:
+    """The same of what `subprocess` gives."""
     return 128 - code if code < 0 else code
 
 
-def _enter_namespaces(folder: "Path | None", at: Path) -> None:
+def enter_namespaces(folder: "Path | None", at: Path) -> None:
     """Mounts and processes of the job's own, with `folder`, if any, where the container has `at`."""
     user, group = os.getuid(), os.getgid()
     libc = ctypes.CDLL(None, use_errno=True)
@@ -287,12 +291,12 @@ def _enter_namespaces(folder: "Path | None", at: Path) -> None:
         Path("/proc/self/setgroups").write_text("deny")
         Path("/proc/self/uid_map").write_text(f"{user} {user} 1")
         Path("/proc/self/gid_map").write_text(f"{group} {group} 1")
-    _mount(None, "/", None, _MS_REC | _MS_PRIVATE)
+    mount(None, "/", None, _MS_REC | _MS_PRIVATE)
     if folder is None:
         return
     if not at.exists():
         _make_visible(at, behind=folder.parent / "behind")
-    _mount(str(folder), str(at), None, _MS_BIND | _MS_REC)
+    mount(str(folder), str(at), None, _MS_BIND | _MS_REC)
 
 
 def _make_visible(at: Path, *, behind: Path) -> None:
@@ -301,9 +305,9 @@ def _make_visible(at: Path, *, behind: Path) -> None:
     parent = at.parent
     if parent.is_dir():
         behind.mkdir(exist_ok=True)
-        _mount(str(parent), str(behind), None, _MS_BIND | _MS_REC)
+        mount(str(parent), str(behind), None, _MS_BIND | _MS_REC)
         entries = [entry.name for entry in behind.iterdir()]
-        _mount("none", str(parent), "tmpfs", 0)
+        mount("none", str(parent), "tmpfs", 0)
         for name in entries:
             (parent / name).symlink_to(behind / name)
     at.mkdir(parents=True)
@@ -315,13 +319,13 @@ def _keep_installed(folder: Path) -> None:
     if sys.prefix == sys.base_prefix:
         return
     folder.mkdir(exist_ok=True)
-    _mount("none", str(folder), "tmpfs", 0)
+    mount("none", str(folder), "tmpfs", 0)
     upper, work = folder / "upper", folder / "work"
     upper.mkdir()
     work.mkdir()
     options = f"lowerdir={sys.prefix},upperdir={upper},workdir={work}"
     with contextlib.suppress(OSError):  # a kernel without overlays: the job could install into ours
-        _mount("none", sys.prefix, "overlay", 0, options if os.getuid() == 0 else f"{options},userxattr")
+        mount("none", sys.prefix, "overlay", 0, options if os.getuid() == 0 else f"{options},userxattr")
 
 
 def _can_isolate() -> bool:
@@ -338,17 +342,17 @@ def _can_isolate() -> bool:
 def _try_namespaces(folder: Path) -> int:
     """0 where they can be made."""
     try:
-        _enter_namespaces(folder, Path("/opt/ml"))
+        enter_namespaces(folder, Path("/opt/ml"))
         inner = os.fork()
         if inner:
             return int(os.waitpid(inner, 0)[1] != 0)
-        _mount("proc", "/proc", "proc", 0)
+        mount("proc", "/proc", "proc", 0)
     except OSError:
         return 1
     return 0
 
 
-def _mount(
+def mount(
     source: "str | None", target: str, kind: "str | None", flags: int, options: "str | None" = None
 ) -> None:
     libc = ctypes.CDLL(None, use_errno=True)
@@ -358,8 +362,8 @@ def _mount(
         raise OSError(number, f"mount {target}: {os.strerror(number)}")
 
 
-def _die_with_parent() -> None:
-    """Linux: prctl(2), PR_SET_PDEATHSIG. The parent may have ended already."""
+def die_with_parent() -> None:
+    """Linux: prctl(2), _PR_SET_PDEATHSIG. The parent may have ended already."""
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 

@@ -34,10 +34,12 @@ class Answer:
 
 
 class Connections:
-    """Connections to one address; each request has one for itself, and gives it back when it is done."""
+    """Connections to one address; each request has one for itself, and gives it back when it is done, unless
+    who is there may close it at any time."""
 
     def __init__(self, host: str, port: int) -> None:
         self._address = host, port
+        self.are_kept = True
         self._idle: list[_Connection] = []
 
     async def request(self, method: str, path: str, *, headers: Headers, body: bytes = b"") -> Reply:
@@ -88,7 +90,7 @@ class Connections:
         return connection
 
     def _give_back(self, connection: "_Connection") -> None:
-        if connection.is_reusable:
+        if connection.is_reusable and self.are_kept:
             self._idle.append(connection)
         else:
             connection.close()

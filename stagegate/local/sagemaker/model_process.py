@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from stagegate.local.log_stream import LogStream
-from stagegate.local.sagemaker import model_server
+from stagegate.local.sagemaker import container_server, model_server
 from stagegate.local.sagemaker.connections import Answer, ConnectionLost, Connections, Headers, Reply
 
 _GRACE_SECONDS = 5  # from SIGTERM to SIGKILL
@@ -168,14 +168,13 @@ class ModelProcess:
         ours, theirs = socket.socketpair()
         ours.setblocking(False)
         self._lifeline = ours
+        brings_server = container_server.program_of(self._model_dir) is not None
+        self._connections.are_kept = not brings_server
         with theirs:
             self._process = await asyncio.create_subprocess_exec(
                 sys.executable,
-                *(
-                    "-P",
-                    "-m",
-                    model_server.__name__,
-                ),  # -P: the working folder is the user's, who adds it himself
+                "-P",  # the user's modules come by the model's code folder, not by the working one
+                *("-m", (container_server if brings_server else model_server).__name__),
                 *("--listen", str(self._listening.fileno())),
                 *("--lifeline", str(theirs.fileno())),
                 *("--model-dir", str(self._model_dir)),

@@ -175,11 +175,11 @@ def variant(model: str, name: str | None = None, *, weight: float = 1.0, **membe
     }
 
 
-def archive(files: Mapping[str, str]) -> bytes:
+def archive(files: Mapping[str, str], *, mode: int = 0o644) -> bytes:
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w:gz") as tar:
         for name, text in files.items():
             entry = tarfile.TarInfo(name)
-            entry.size = len(text.encode())
+            entry.size, entry.mode = len(text.encode()), mode
             tar.addfile(entry, io.BytesIO(text.encode()))
     return buffer.getvalue()
