@@ -6,11 +6,13 @@ import shutil
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 from stagegate.local.log_stream import LogStream
 from stagegate.local.sagemaker import model_data, serverless
 from stagegate.local.sagemaker.model_process import ModelProcess, Unhealthy
+from stagegate.local.sagemaker.multi_model import MultiModelProcess, is_multi_model
 from stagegate.local.sagemaker.requirements import NotInstalled, install_beside, packages_of
 from stagegate.local.sagemaker.resources import CONFIG, MODEL, Document, invalid
 from stagegate.local.sagemaker.routing import Fleet
@@ -121,7 +123,10 @@ async def start(runtime: Runtime, endpoint: str, planned: Document, fleet: Fleet
 async def resume(runtime: Runtime, endpoint: str, planned: Document, fleet: Fleet) -> None:
     """Bring back what was in service when the server ended; it takes requests as soon as it is healthy."""
     for entry in entries(planned):
-        await model_data.fetch(runtime.aws, entry["Container"], _folder(runtime, endpoint, entry) / "model")
+        if not is_multi_model(entry["Container"]):
+            await model_data.fetch(
+                runtime.aws, entry["Container"], _folder(runtime, endpoint, entry) / "model"
+            )
         fleet.processes[entry["Variant"]["VariantName"]].resume()
 
 
@@ -180,6 +185,8 @@ async def _start(runtime: Runtime, endpoint: str, entry: Document, process: Mode
 
 async def _fetch(runtime: Runtime, endpoint: str, entry: Document) -> None:
     """The model's files. What is wrong with them is in the endpoint's log, too."""
+    if is_multi_model(entry["Container"]):
+        return  # each of them when it is asked for
     seconds = entry["Variant"].get("ModelDataDownloadTimeoutInSeconds", _DOWNLOAD_SECONDS)
     folder = _folder(runtime, endpoint, entry) / "model"
     try:
@@ -238,6 +245,15 @@ def _process(runtime: Runtime, endpoint: str, entry: Document) -> ModelProcess:
     model_dir = _folder(runtime, endpoint, entry) / "model"
     environment = server_environment(runtime, entry["Container"], model_dir)
     log = _log(runtime, endpoint, entry)
+    if is_multi_model(entry["Container"]):
+        return MultiModelProcess(
+            name=name,
+            model_dir=model_dir,
+            container=entry["Container"],
+            runtime=runtime,
+            environment=partial(server_environment, runtime, entry["Container"]),
+            log=log,
+        )
     if (config := entry.get("ServerlessConfig")) is not None:
         return ServerlessProcess(
             name=name, model_dir=model_dir, environment=environment, log=log, config=config

@@ -7,6 +7,7 @@ from typing import Any
 from stagegate.local import s3
 from stagegate.local.sagemaker import serverless
 from stagegate.local.sagemaker.model_data import uri_of
+from stagegate.local.sagemaker.multi_model import is_multi_model
 from stagegate.local.sagemaker.resources import (
     CONFIG,
     MODEL,
@@ -141,6 +142,13 @@ class Models(Service):
             if count > 1:
                 raise invalid(f'Duplicate variant name "{name}": variant names must be unique')
         models = [self._model(variant["ModelName"]) for variant in variants]
+        if any(is_multi_model(model["Resolved"]) for model in models) and (
+            AsyncInferenceConfig or shadows or any("ServerlessConfig" in variant for variant in variants)
+        ):
+            raise invalid(
+                "A model with Mode MultiModel goes with none of AsyncInferenceConfig, ServerlessConfig and "
+                "ShadowProductionVariants"
+            )
         serverless.check_endpoint_config(
             variants,
             {
@@ -232,7 +240,6 @@ class Models(Service):
         """The image, model data and environment; those of the model package where the container names one."""
         refuse(
             [
-                ("Mode MultiModel", container.get("Mode") == "MultiModel"),
                 ("AdditionalModelDataSources", container.get("AdditionalModelDataSources")),
                 ("InferenceSpecificationName", container.get("InferenceSpecificationName")),
             ],
@@ -256,7 +263,13 @@ class Models(Service):
         return {**containers[0], "Environment": environment}
 
     async def _check_model_data(self, container: Document) -> None:
-        if (uri := uri_of(container)) is None:
+        uri = uri_of(container)
+        if is_multi_model(container):
+            if container.get("ModelDataUrl") is None:
+                raise invalid("A container with Mode MultiModel needs a ModelDataUrl, where its models lie")
+            s3.split_uri(container["ModelDataUrl"])
+            return  # models may come later
+        if uri is None:
             return
         try:
             is_there = bool(await s3.keys(self.runtime.aws, uri))

@@ -7,10 +7,12 @@ from collections.abc import AsyncGenerator, Awaitable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from stagegate.local.sagemaker import multi_model
 from stagegate.local.sagemaker.connections import Answer, ConnectionLost, Reply
 from stagegate.local.sagemaker.data_capture import DataCapture
 from stagegate.local.sagemaker.invocation_metrics import InvocationMetrics
 from stagegate.local.sagemaker.model_process import ModelProcess
+from stagegate.local.sagemaker.multi_model import MultiModelProcess
 from stagegate.local.sagemaker.resources import ENDPOINT
 from stagegate.local.sagemaker.routing import SERVING, Fleet, Route, routes_of
 from stagegate.local.sagemaker.shadowing import Shadowing
@@ -112,6 +114,7 @@ class Invocations(Service):
         Accept: str | None = None,
         CustomAttributes: str | None = None,
         TargetVariant: str | None = None,
+        TargetModel: str | None = None,
         InferenceId: str | None = None,
         PrefixAwareId: str | None = None,
         **others: Any,
@@ -129,12 +132,20 @@ class Invocations(Service):
         started = time.perf_counter()
         fleet = (await self._route(EndpointName)).pick(TargetVariant)
         variant, process = self._variant(fleet, EndpointName, TargetVariant)
+        if isinstance(process, MultiModelProcess) != (TargetModel is not None):
+            kind, how = ("not a", "without") if TargetModel is not None else ("a", "with")
+            raise AWSError(
+                "ValidationError",
+                f"Endpoint {EndpointName} of account {self.runtime.account_id} is {kind} multi-model "
+                f"endpoint. Invoke it {how} TargetModel.",
+            )
         content_type = ContentType or "application/octet-stream"
         headers = [
             ("content-type", content_type),
             ("accept", Accept or "*/*"),
             *([(_CUSTOM_ATTRIBUTES, CustomAttributes)] if CustomAttributes else []),
             *([("x-amzn-sagemaker-inference-id", InferenceId)] if InferenceId else []),
+            *([(multi_model.TARGET, TargetModel)] if TargetModel else []),
         ]
         self._shadowing.copy(
             fleet,

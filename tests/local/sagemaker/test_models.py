@@ -79,7 +79,7 @@ async def test_model_data_that_is_not_there_is_refused(sagemaker: SageMaker) -> 
 
 
 async def test_what_a_model_cannot_be_here_is_refused_by_name(sagemaker: SageMaker) -> None:
-    with pytest.raises(AWSError, match="Mode MultiModel is not supported"):
+    with pytest.raises(AWSError, match="A container with Mode MultiModel needs a ModelDataUrl"):
         await create(sagemaker, Image="pytorch:2", Mode="MultiModel")
     with pytest.raises(AWSError, match=r"Could not find model .*model/none"):
         sagemaker.models.describe_model(ModelName="none")

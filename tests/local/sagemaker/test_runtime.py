@@ -147,10 +147,15 @@ async def answer_or_error(sagemaker: SageMaker) -> bytes:
     ("members", "message"),
     [
         ({"TargetVariant": "other"}, "Variant other of endpoint scenes of account 111111111111 not found."),
-        ({"TargetModel": "m.tar.gz"}, "TargetModel is not supported by the local runtime"),
+        (
+            {"TargetModel": "m.tar.gz"},
+            "Endpoint scenes of account 111111111111 is not a multi-model endpoint. Invoke it without "
+            "TargetModel.",
+        ),
+        ({"TargetContainerHostname": "c"}, "TargetContainerHostname is not supported by the local runtime"),
         ({"body": b"x" * 6_291_457}, "Value at 'body' failed to satisfy constraint"),
     ],
-    ids=["variant", "model", "size"],
+    ids=["variant", "model", "container", "size"],
 )
 async def test_a_request_that_cannot_be_sent_is_refused(
     sagemaker: SageMaker, members: dict[str, Any], message: str
