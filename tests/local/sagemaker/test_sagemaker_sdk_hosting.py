@@ -85,3 +85,23 @@ def test_a_model_transforms_a_data_set(sdk, model, capsys):
 
     assert sdk.read_s3_file(given.BUCKET, "transformed/lines.jsonl.out") == "[2.5, 5.0]\n[7.5]\n"
     assert "MaxConcurrentTransforms=1, MaxPayloadInMB=6" in capsys.readouterr().out
+
+
+def test_one_endpoint_serves_many_models(sdk, model, as_json):
+    from sagemaker.multidatamodel import MultiDataModel
+
+    many = MultiDataModel(
+        name="many",
+        model_data_prefix=f"s3://{given.BUCKET}/many/",
+        model=model,
+        sagemaker_session=sdk,
+    )
+    predictor = many.deploy(initial_instance_count=1, instance_type="ml.m5.large", **as_json)
+    many.add_model(model.repacked_model_data, "first.tar.gz")
+
+    answer = predictor.predict([1, 2], target_model="first.tar.gz")
+    listed = list(many.list_models())
+    predictor.delete_endpoint()
+
+    assert answer == [2.5, 5.0]
+    assert listed == ["first.tar.gz"]
