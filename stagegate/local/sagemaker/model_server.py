@@ -21,10 +21,8 @@ from types import ModuleType
 from typing import Any
 
 import uvicorn
-from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response, StreamingResponse
-from starlette.routing import Route
 
 from stagegate.local.sagemaker.inference_handlers import JSON, Answer, Handlers, Question
 
@@ -95,7 +93,7 @@ class Batches:
                     waits.set_result(answer)
 
 
-def application(handlers: Handlers) -> Starlette:
+def application(handlers: Handlers) -> Callable[..., Awaitable[None]]:
     default_accept = os.environ.get("SAGEMAKER_DEFAULT_INVOCATIONS_ACCEPT", JSON)
     seconds = float(_setting("SAGEMAKER_MODEL_SERVER_TIMEOUT", "SAGEMAKER_TS_RESPONSE_TIMEOUT", default="60"))
     # One at a time unless asked for more, as in the toolkit's workers: handlers need not be thread-safe.
@@ -108,8 +106,19 @@ def application(handlers: Handlers) -> Starlette:
         delay=float(_setting("SAGEMAKER_TS_MAX_BATCH_DELAY", default="0")) / 1000,
     )
 
-    async def ping(request: Request) -> Response:
-        return Response(status_code=200)
+    async def app(scope: dict[str, Any], receive: Any, send: Any) -> None:
+        """By hand: Starlette's routes and middleware would take longer than many a model."""
+        if scope["type"] != "http":
+            return
+        if scope["path"] == "/ping":
+            response = Response(status_code=200)
+        elif scope["path"] != "/invocations":
+            response = PlainTextResponse("Not Found", status_code=404)
+        elif scope["method"] != "POST":
+            response = PlainTextResponse("Method Not Allowed", status_code=405)
+        else:
+            response = await invocations(Request(scope, receive))
+        await response(scope, receive, send)
 
     async def invocations(request: Request) -> Response:
         accept = request.headers.get("accept", "*/*")
@@ -146,9 +155,7 @@ def application(handlers: Handlers) -> Starlette:
             loop.call_later(0.1, os._exit, 1)
             raise
 
-    return Starlette(
-        routes=[Route("/ping", ping), Route("/invocations", invocations, methods=["POST"])],
-    )
+    return app
 
 
 def _setting(*names: str, default: str) -> str:
@@ -187,6 +194,9 @@ def main() -> None:
             log_level="warning",
             access_log=False,
             lifespan="off",
+            proxy_headers=False,
+            server_header=False,
+            date_header=False,
             http="httptools",
             loop="uvloop",
             timeout_keep_alive=_NEVER,
