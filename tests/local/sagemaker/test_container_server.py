@@ -3,6 +3,9 @@
 import asyncio
 import contextlib
 import json
+import os
+import subprocess
+import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -143,3 +146,43 @@ async def test_a_server_that_does_not_start_fails_the_endpoint(sagemaker: SageMa
 
     reason = sagemaker.endpoints.describe_endpoint(EndpointName="own")["FailureReason"]
     assert "did not pass the ping health check" in reason
+
+
+def test_nothing_outlives_the_runtime_that_is_killed(tmp_path: Path) -> None:
+    runtime = subprocess.Popen(
+        [sys.executable, "-c", RUNTIME, str(tmp_path), SERVE],
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parent)},
+        stdout=subprocess.PIPE,
+        cwd=Path(__file__).parents[3],
+    )
+    with runtime:
+        assert runtime.stdout is not None
+        assert runtime.stdout.readline() == b"InService\n"
+        processes = psutil.Process(runtime.pid).children(recursive=True)
+        names = [process.name() for process in processes]
+
+        runtime.kill()
+
+        _, alive = psutil.wait_procs(processes, timeout=10)
+    assert "sleep" in names
+    assert alive == []
+
+
+RUNTIME = """
+import asyncio, pathlib, sys
+from fakes import FakeAws, SageMaker, archive, variant
+
+async def main():
+    async with SageMaker(pathlib.Path(sys.argv[1]), FakeAws()) as sagemaker:
+        uri = "s3://data/own/model.tar.gz"
+        sagemaker.aws.objects[uri] = archive({"weights": "heavy", "code/serve": sys.argv[2]}, mode=0o755)
+        container = {"Image": "own:1", "ModelDataUrl": uri}
+        await sagemaker.models.create_model(ModelName="own", PrimaryContainer=container)
+        variants = [variant("own", "AllTraffic")]
+        sagemaker.models.create_endpoint_config(EndpointConfigName="own", ProductionVariants=variants)
+        sagemaker.endpoints.create_endpoint(EndpointName="own", EndpointConfigName="own")
+        print(await sagemaker.settled("own"), flush=True)
+        await asyncio.Event().wait()
+
+asyncio.run(main())
+"""
