@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import Any
 
+from stagegate.local.sagemaker.pipeline import containers_of
 from stagegate.local.sagemaker.resources import Document, pick
 
 _EVENT_STATUS = {  # EventBridge spells an endpoint's status in another way than the API
@@ -81,13 +82,17 @@ def _variants(planned: Document) -> Iterator[tuple[str, list[Document]]]:
 
 
 def _variant(entry: Mapping[str, Any], *, doing: str | None, since: datetime) -> Document:
-    image = entry["Container"].get("Image", "")
     weight, count = entry["Weight"], entry["InstanceCount"]
     is_up = doing in (None, "Baking")
     view: Document = {
         "VariantName": entry["Variant"]["VariantName"],
         "DeployedImages": [
-            {"SpecifiedImage": image, "ResolvedImage": image, "ResolutionTime": entry["ResolutionTime"]}
+            {
+                "SpecifiedImage": container.get("Image", ""),
+                "ResolvedImage": container.get("Image", ""),
+                "ResolutionTime": entry["ResolutionTime"],
+            }
+            for container in containers_of(entry["Container"]) or [entry["Container"]]
         ],
         "CurrentWeight": weight if is_up else 0.0,
         "DesiredWeight": weight,

@@ -13,6 +13,7 @@ from stagegate.local.log_stream import LogStream
 from stagegate.local.sagemaker import model_data, serverless
 from stagegate.local.sagemaker.model_process import ModelProcess, Unhealthy
 from stagegate.local.sagemaker.multi_model import MultiModelProcess, is_multi_model
+from stagegate.local.sagemaker.pipeline import PipelineProcess, containers_of
 from stagegate.local.sagemaker.requirements import NotInstalled, install_beside, packages_of
 from stagegate.local.sagemaker.resources import CONFIG, MODEL, Document, invalid
 from stagegate.local.sagemaker.routing import Fleet
@@ -123,10 +124,8 @@ async def start(runtime: Runtime, endpoint: str, planned: Document, fleet: Fleet
 async def resume(runtime: Runtime, endpoint: str, planned: Document, fleet: Fleet) -> None:
     """Bring back what was in service when the server ended; it takes requests as soon as it is healthy."""
     for entry in entries(planned):
-        if not is_multi_model(entry["Container"]):
-            await model_data.fetch(
-                runtime.aws, entry["Container"], _folder(runtime, endpoint, entry) / "model"
-            )
+        for container, folder in _models(runtime, endpoint, entry):
+            await model_data.fetch(runtime.aws, container, folder)
         fleet.processes[entry["Variant"]["VariantName"]].resume()
 
 
@@ -170,9 +169,8 @@ async def _start(runtime: Runtime, endpoint: str, entry: Document, process: Mode
     variant = entry["Variant"]
     await _fetch(runtime, endpoint, entry)
     try:
-        await install_beside(
-            _folder(runtime, endpoint, entry) / "model", runtime.data, _log(runtime, endpoint, entry)
-        )
+        for _, folder in _models(runtime, endpoint, entry):
+            await install_beside(folder, runtime.data, _log(runtime, endpoint, entry))
         await process.start(seconds=_startup_seconds(entry))
     except (NotInstalled, Unhealthy) as error:
         if entry.get("ServerlessConfig"):
@@ -185,13 +183,11 @@ async def _start(runtime: Runtime, endpoint: str, entry: Document, process: Mode
 
 async def _fetch(runtime: Runtime, endpoint: str, entry: Document) -> None:
     """The model's files. What is wrong with them is in the endpoint's log, too."""
-    if is_multi_model(entry["Container"]):
-        return  # each of them when it is asked for
     seconds = entry["Variant"].get("ModelDataDownloadTimeoutInSeconds", _DOWNLOAD_SECONDS)
-    folder = _folder(runtime, endpoint, entry) / "model"
     try:
         async with asyncio.timeout(seconds):
-            await model_data.fetch(runtime.aws, entry["Container"], folder)
+            for container, folder in _models(runtime, endpoint, entry):
+                await model_data.fetch(runtime.aws, container, folder)
     except (model_data.Unavailable, TimeoutError) as error:
         uri = getattr(error, "uri", model_data.uri_of(entry["Container"]))
         log = _log(runtime, endpoint, entry)
@@ -240,20 +236,43 @@ def _processes(runtime: Runtime, endpoint: str, variants: Iterable[Document]) ->
     return {entry["Variant"]["VariantName"]: _process(runtime, endpoint, entry) for entry in variants}
 
 
+def _models(runtime: Runtime, endpoint: str, entry: Document) -> list[tuple[Document, Path]]:
+    """The containers whose files are there before the variant starts, each with its folder."""
+    folder, container = _folder(runtime, endpoint, entry), entry["Container"]
+    if is_multi_model(container):
+        return []  # each of them when it is asked for
+    if parts := containers_of(container):
+        return [(part, folder / part["ContainerHostname"] / "model") for part in parts]
+    return [(container, folder / "model")]
+
+
 def _process(runtime: Runtime, endpoint: str, entry: Document) -> ModelProcess:
-    name = entry["Variant"]["VariantName"]
+    name, container = entry["Variant"]["VariantName"], entry["Container"]
     model_dir = _folder(runtime, endpoint, entry) / "model"
-    environment = server_environment(runtime, entry["Container"], model_dir)
     log = _log(runtime, endpoint, entry)
-    if is_multi_model(entry["Container"]):
+    if is_multi_model(container):
         return MultiModelProcess(
             name=name,
             model_dir=model_dir,
-            container=entry["Container"],
+            container=container,
             runtime=runtime,
-            environment=partial(server_environment, runtime, entry["Container"]),
+            environment=partial(server_environment, runtime, container),
             log=log,
         )
+    if containers_of(container):
+        parts = {
+            part["ContainerHostname"]: ModelProcess(
+                name=name,
+                model_dir=folder,
+                environment=server_environment(runtime, part, folder),
+                log=log,
+                startup_seconds=_startup_seconds(entry),
+            )
+            for part, folder in _models(runtime, endpoint, entry)
+        }
+        is_direct = container["IsDirect"]
+        return PipelineProcess(name=name, model_dir=model_dir, log=log, parts=parts, is_direct=is_direct)
+    environment = server_environment(runtime, container, model_dir)
     if (config := entry.get("ServerlessConfig")) is not None:
         return ServerlessProcess(
             name=name, model_dir=model_dir, environment=environment, log=log, config=config

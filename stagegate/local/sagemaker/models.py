@@ -8,6 +8,7 @@ from stagegate.local import s3
 from stagegate.local.sagemaker import serverless
 from stagegate.local.sagemaker.model_data import uri_of
 from stagegate.local.sagemaker.multi_model import is_multi_model
+from stagegate.local.sagemaker.pipeline import containers_of, several
 from stagegate.local.sagemaker.resources import (
     CONFIG,
     MODEL,
@@ -33,6 +34,7 @@ _MODEL_GIVEN_BACK = (
     "ExecutionRoleArn",
     "VpcConfig",
     "EnableNetworkIsolation",
+    "InferenceExecutionConfig",
 )
 
 
@@ -51,15 +53,13 @@ class Models(Service):
         Tags: list[dict[str, str]] | None = None,
         InferenceExecutionConfig: Document | None = None,
     ) -> Document:
-        refuse([("InferenceExecutionConfig", InferenceExecutionConfig)], operation="CreateModel")
         check_name(ModelName, member="modelName", pattern=_MODEL_NAME)
         containers = Containers or ([PrimaryContainer] if PrimaryContainer else [])
         if not containers or (PrimaryContainer and Containers):
             raise invalid("Either PrimaryContainer or Containers must be provided, but not both")
-        if len(containers) > 1:
-            raise invalid("CreateModel: more than one of Containers is not supported by the local runtime")
-        resolved = await self._resolve(containers[0])
-        await self._check_model_data(resolved)
+        resolved = [await self._resolve(container) for container in containers]
+        for container in resolved:
+            await self._check_model_data(container)
 
         arn = self.runtime.arn("sagemaker", f"model/{ModelName}")
         if self.runtime.store.get(MODEL, ModelName):
@@ -73,7 +73,8 @@ class Models(Service):
             "ExecutionRoleArn": ExecutionRoleArn,
             "VpcConfig": VpcConfig,
             "EnableNetworkIsolation": EnableNetworkIsolation,
-            "Resolved": resolved,
+            "InferenceExecutionConfig": InferenceExecutionConfig,
+            "Resolved": several(resolved, InferenceExecutionConfig) if len(resolved) > 1 else resolved[0],
         }
         self.runtime.store.put(MODEL, ModelName, model)
         put_tags(self.runtime.store, arn, Tags)
@@ -149,6 +150,12 @@ class Models(Service):
                 "A model with Mode MultiModel goes with none of AsyncInferenceConfig, ServerlessConfig and "
                 "ShadowProductionVariants"
             )
+        if any(containers_of(model["Resolved"]) for model in models) and any(
+            "ServerlessConfig" in variant for variant in variants
+        ):
+            raise invalid("A model of several containers cannot be served with a ServerlessConfig")
+        if AsyncInferenceConfig and any(model["Resolved"].get("IsDirect") for model in models):
+            raise invalid("Containers that are invoked directly cannot be served with AsyncInferenceConfig")
         serverless.check_endpoint_config(
             variants,
             {
@@ -260,7 +267,7 @@ class Models(Service):
         if len(containers) != 1:
             raise invalid(f"ModelPackage {arn} has {len(containers)} containers; only one is supported")
         environment = {**containers[0].get("Environment", {}), **container.get("Environment", {})}
-        return {**containers[0], "Environment": environment}
+        return {**containers[0], **pick(container, ("ContainerHostname",)), "Environment": environment}
 
     async def _check_model_data(self, container: Document) -> None:
         uri = uri_of(container)

@@ -7,12 +7,13 @@ from collections.abc import AsyncGenerator, Awaitable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from stagegate.local.sagemaker import multi_model
+from stagegate.local.sagemaker import multi_model, pipeline
 from stagegate.local.sagemaker.connections import Answer, ConnectionLost, Reply
 from stagegate.local.sagemaker.data_capture import DataCapture
 from stagegate.local.sagemaker.invocation_metrics import InvocationMetrics
 from stagegate.local.sagemaker.model_process import ModelProcess
 from stagegate.local.sagemaker.multi_model import MultiModelProcess
+from stagegate.local.sagemaker.pipeline import PipelineProcess
 from stagegate.local.sagemaker.resources import ENDPOINT
 from stagegate.local.sagemaker.routing import SERVING, Fleet, Route, routes_of
 from stagegate.local.sagemaker.shadowing import Shadowing
@@ -115,6 +116,7 @@ class Invocations(Service):
         CustomAttributes: str | None = None,
         TargetVariant: str | None = None,
         TargetModel: str | None = None,
+        TargetContainerHostname: str | None = None,
         InferenceId: str | None = None,
         PrefixAwareId: str | None = None,
         **others: Any,
@@ -139,6 +141,7 @@ class Invocations(Service):
                 f"Endpoint {EndpointName} of account {self.runtime.account_id} is {kind} multi-model "
                 f"endpoint. Invoke it {how} TargetModel.",
             )
+        self._check_container(process, EndpointName, TargetContainerHostname)
         content_type = ContentType or "application/octet-stream"
         headers = [
             ("content-type", content_type),
@@ -146,6 +149,7 @@ class Invocations(Service):
             *([(_CUSTOM_ATTRIBUTES, CustomAttributes)] if CustomAttributes else []),
             *([("x-amzn-sagemaker-inference-id", InferenceId)] if InferenceId else []),
             *([(multi_model.TARGET, TargetModel)] if TargetModel else []),
+            *([(pipeline.TARGET, TargetContainerHostname)] if TargetContainerHostname else []),
         ]
         self._shadowing.copy(
             fleet,
@@ -234,6 +238,16 @@ class Invocations(Service):
                 f"Variant {name} of endpoint {endpoint} of account {self.runtime.account_id} not found.",
             )
         return name, process
+
+    def _check_container(self, process: ModelProcess, endpoint: str, target: str | None) -> None:
+        hosts = process.hostnames if isinstance(process, PipelineProcess) and process.is_direct else []
+        if target in hosts or (target is None and not hosts):
+            return
+        raise AWSError(
+            "ValidationError",
+            f"TargetContainerHostname {target} is none of the containers of endpoint {endpoint} of account "
+            f"{self.runtime.account_id} that can be invoked directly: {hosts}.",
+        )
 
     async def _ask(
         self, endpoint: str, process: ModelProcess, headers: list[tuple[str, str]], body: bytes

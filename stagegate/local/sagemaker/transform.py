@@ -12,6 +12,7 @@ from stagegate.local.sagemaker.experiments import check_experiment
 from stagegate.local.sagemaker.job_run import Kind
 from stagegate.local.sagemaker.job_service import JobService
 from stagegate.local.sagemaker.multi_model import is_multi_model
+from stagegate.local.sagemaker.pipeline import containers_of
 from stagegate.local.sagemaker.resources import MODEL, Document, check_name, invalid, refuse
 from stagegate.local.sagemaker.transform_records import CSV, JSON, JSON_LINES
 from stagegate.local.sagemaker.transform_run import TRANSFORM, TransformRun, processing_of
@@ -50,7 +51,10 @@ class TransformJobs(JobService):
             arn = self.runtime.arn("sagemaker", f"model/{ModelName}")
             raise invalid(f'Could not find model "{arn}".')
         refuse(
-            [("a model with Mode MultiModel", is_multi_model(model["Resolved"]))],
+            [
+                ("a model with Mode MultiModel", is_multi_model(model["Resolved"])),
+                ("a model of several containers", containers_of(model["Resolved"])),
+            ],
             operation="CreateTransformJob",
         )
         now = datetime.now(UTC)

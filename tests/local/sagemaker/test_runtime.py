@@ -152,10 +152,15 @@ async def answer_or_error(sagemaker: SageMaker) -> bytes:
             "Endpoint scenes of account 111111111111 is not a multi-model endpoint. Invoke it without "
             "TargetModel.",
         ),
-        ({"TargetContainerHostname": "c"}, "TargetContainerHostname is not supported by the local runtime"),
+        (
+            {"TargetContainerHostname": "c"},
+            "TargetContainerHostname c is none of the containers of endpoint scenes of account 111111111111 "
+            "that can be invoked directly: [].",
+        ),
+        ({"SessionId": "NEW_SESSION"}, "SessionId is not supported by the local runtime"),
         ({"body": b"x" * 6_291_457}, "Value at 'body' failed to satisfy constraint"),
     ],
-    ids=["variant", "model", "container", "size"],
+    ids=["variant", "model", "container", "session", "size"],
 )
 async def test_a_request_that_cannot_be_sent_is_refused(
     sagemaker: SageMaker, members: dict[str, Any], message: str
