@@ -105,3 +105,18 @@ def test_one_endpoint_serves_many_models(sdk, model, as_json):
 
     assert answer == [2.5, 5.0]
     assert listed == ["first.tar.gz"]
+
+
+def test_models_in_a_row_answer_together(sdk, model, as_json):
+    from sagemaker.pipeline import PipelineModel
+    from sagemaker.predictor import Predictor
+
+    row = PipelineModel(
+        models=[model, model], role=given.ROLE, predictor_cls=Predictor, sagemaker_session=sdk
+    )
+    predictor = row.deploy(initial_instance_count=1, instance_type="ml.m5.large", **as_json)
+
+    answer = predictor.predict([1, 2])
+    predictor.delete_endpoint()
+
+    assert answer == [6.25, 12.5]
