@@ -20,7 +20,7 @@ SERVICES = {
 }
 """Of stagegate.local, the parts that are services, by the beginnings of the names of their modules."""
 
-SHARED = {"apis", "archives", "log_stream", "processes", "service", "store", "s3"}
+SHARED = {"apis", "archives", "launcher", "log_stream", "processes", "service", "store", "s3"}
 """What of stagegate.local every service may import."""
 
 
