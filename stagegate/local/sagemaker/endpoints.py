@@ -123,16 +123,12 @@ class Endpoints(Service):
             contains=NameContains,
             created_after=CreationTimeAfter,
             created_before=CreationTimeBefore,
+            modified_after=LastModifiedTimeAfter,
+            modified_before=LastModifiedTimeBefore,
             equal={"EndpointStatus": StatusEquals},
         )
-        of_time = [
-            endpoint
-            for endpoint in found
-            if (LastModifiedTimeAfter is None or endpoint["LastModifiedTime"] > LastModifiedTimeAfter)
-            and (LastModifiedTimeBefore is None or endpoint["LastModifiedTime"] < LastModifiedTimeBefore)
-        ]
         by = {"Name": "EndpointName", "Status": "EndpointStatus"}.get(SortBy, SortBy)
-        ordered = order(of_time, by=by, descending=SortOrder == "Descending")
+        ordered = order(found, by=by, descending=SortOrder == "Descending")
         return page(
             [pick(endpoint, _SUMMARY) for endpoint in ordered],
             member="Endpoints",

@@ -68,6 +68,8 @@ class JobService(Service):
         *,
         CreationTimeAfter: datetime | None = None,
         CreationTimeBefore: datetime | None = None,
+        LastModifiedTimeAfter: datetime | None = None,
+        LastModifiedTimeBefore: datetime | None = None,
         NameContains: str | None = None,
         StatusEquals: str | None = None,
         SortBy: str = "CreationTime",
@@ -83,6 +85,8 @@ class JobService(Service):
             contains=NameContains,
             created_after=CreationTimeAfter,
             created_before=CreationTimeBefore,
+            modified_after=LastModifiedTimeAfter,
+            modified_before=LastModifiedTimeBefore,
             equal={kind.status: StatusEquals},
         )
         members = {"Name": kind.name, "Status": kind.status}

@@ -63,6 +63,8 @@ def select(
     contains: str | None = None,
     created_after: datetime | None = None,
     created_before: datetime | None = None,
+    modified_after: datetime | None = None,
+    modified_before: datetime | None = None,
     equal: dict[str, Any] | None = None,
 ) -> list[Document]:
     """The documents that SageMaker's usual filters let through; `name` is the member that holds the name."""
@@ -73,6 +75,8 @@ def select(
         if (contains is None or contains.lower() in str(document.get(name, "")).lower())
         and (created_after is None or document["CreationTime"] > created_after)
         and (created_before is None or document["CreationTime"] < created_before)
+        and (modified_after is None or document["LastModifiedTime"] > modified_after)
+        and (modified_before is None or document["LastModifiedTime"] < modified_before)
         and all(document.get(member) == value for member, value in wanted.items())
     ]
 

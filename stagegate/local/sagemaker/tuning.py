@@ -107,19 +107,16 @@ class TuningJobs(Service):
         NextToken: str | None = None,
         MaxResults: int | None = None,
     ) -> Document:
-        found = [
-            document
-            for document in select(
-                self.runtime.store.list(TUNING.store),
-                name=TUNING.name,
-                contains=NameContains,
-                created_after=CreationTimeAfter,
-                created_before=CreationTimeBefore,
-                equal={TUNING.status: StatusEquals},
-            )
-            if (LastModifiedTimeAfter is None or document["LastModifiedTime"] > LastModifiedTimeAfter)
-            and (LastModifiedTimeBefore is None or document["LastModifiedTime"] < LastModifiedTimeBefore)
-        ]
+        found = select(
+            self.runtime.store.list(TUNING.store),
+            name=TUNING.name,
+            contains=NameContains,
+            created_after=CreationTimeAfter,
+            created_before=CreationTimeBefore,
+            modified_after=LastModifiedTimeAfter,
+            modified_before=LastModifiedTimeBefore,
+            equal={TUNING.status: StatusEquals},
+        )
         by = {"Name": TUNING.name, "Status": TUNING.status}.get(SortBy, SortBy)
         answer = page(
             order(found, by=by, descending=SortOrder == "Descending"),

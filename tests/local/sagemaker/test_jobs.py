@@ -505,7 +505,12 @@ def test_jobs_are_listed_and_tagged(sagemaker):
     listed = sagemaker.client.list_training_jobs(**order)
     rest = sagemaker.client.list_training_jobs(**order, NextToken=listed["NextToken"])
     arn = listed["TrainingJobSummaries"][0]["TrainingJobArn"]
+    between = rest["TrainingJobSummaries"][0]["CreationTime"]
+    later = sagemaker.client.list_training_jobs(NameContains="listed-", LastModifiedTimeAfter=between)
+    sooner = sagemaker.client.list_training_jobs(NameContains="listed-", LastModifiedTimeBefore=between)
 
+    assert [job["TrainingJobName"] for job in later["TrainingJobSummaries"]] == ["listed-beta"]
+    assert [job["TrainingJobName"] for job in sooner["TrainingJobSummaries"]] == ["listed-alpha"]
     assert [job["TrainingJobName"] for job in listed["TrainingJobSummaries"]] == ["listed-alpha"]
     assert [job["TrainingJobName"] for job in rest["TrainingJobSummaries"]] == ["listed-beta"]
     assert sagemaker.client.list_tags(ResourceArn=arn)["Tags"] == [{"Key": "team", "Value": "listed-alpha"}]
