@@ -6,6 +6,8 @@ from contextlib import contextmanager
 from typing import Any
 
 import boto3
+from botocore.auth import SigV4Auth
+from botocore.awsrequest import AWSRequest
 from botocore.config import Config as ClientConfig
 from botocore.exceptions import BotoCoreError, ClientError, EndpointConnectionError, NoCredentialsError
 
@@ -35,6 +37,26 @@ class Services:
         """The account's number."""
         account: str = self("sts").get_caller_identity()["Account"]
         return account
+
+    def caller(self) -> str:
+        """Who we are to AWS: an ARN."""
+        arn: str = self("sts").get_caller_identity()["Arn"]
+        return arn
+
+    def signed_identity(self, header: str, value: str) -> dict[str, str]:
+        """The headers of a signed request to STS, from which somebody else can learn who we are.
+
+        `header` is signed with it, and says what it is good for.
+        """
+        sts = self("sts")
+        request = AWSRequest(
+            method="POST",
+            url=sts.meta.endpoint_url,
+            data="Action=GetCallerIdentity&Version=2011-06-15",
+            headers={"Content-Type": "application/x-www-form-urlencoded; charset=utf-8", header: value},
+        )
+        SigV4Auth(self._session.get_credentials(), "sts", self.config.region).add_auth(request)
+        return dict(request.headers.items())
 
     def _credentials(self) -> dict[str, str]:
         """The local runtime takes any credentials; it gets made-up ones where the user has set none."""

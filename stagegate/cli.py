@@ -1,6 +1,5 @@
 """The commands, thin: parse, call, print. Exit status: 0 done, 1 failed, 2 wrong usage."""
 
-import getpass
 import json
 import re
 import sys
@@ -15,7 +14,9 @@ import click
 from rich.console import Console
 from rich.markup import escape
 
+from stagegate import audit as audit_record
 from stagegate import display, local_server, models, pipeline
+from stagegate.approvals import decide, find_approval, list_approvals, rotate_key
 from stagegate.aws import Services, explained
 from stagegate.config import Config, load_config
 from stagegate.deployment import Platform, assets_bucket, deploy_platform, read_platform
@@ -64,7 +65,10 @@ def main(context: click.Context, /, **flags: str | None) -> None:
 
 def command(function: Callable[..., None]) -> click.Command:
     """A command that gets the services, and the platform where it names it; explains what boto3 raises."""
+    return main.command()(served(function))
 
+
+def served(function: Callable[..., None]) -> Callable[..., None]:
     @wraps(function)
     @click.pass_obj
     def run(config: Config, /, **arguments: Any) -> None:
@@ -74,7 +78,7 @@ def command(function: Callable[..., None]) -> click.Command:
                 arguments["platform"] = read_platform(services)
             function(services=services, **arguments)
 
-    return main.command()(run)
+    return run
 
 
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
@@ -274,6 +278,13 @@ def down(config: Config) -> None:
     default=True,
     help="Take what earlier runs made from the same code, data and parameters; or run each job.",
 )
+@click.option(
+    "--approval",
+    "rules",
+    metavar="NAME=VALUE",
+    multiple=True,
+    help="A rule: Approvers=a@x.org,b@x.org, Required, FourEyes, TimeoutSeconds, ReminderSeconds.",
+)
 @click.option("--model-package", metavar="ARN", help="Deploy this approved model package by hand instead.")
 @click.option("--watch/--no-watch", "watching", default=False, help="Follow the run to its end.")
 def run(
@@ -284,6 +295,7 @@ def run(
     hyperparameters: tuple[str, ...],
     preprocess: tuple[str, ...],
     use_cache: bool,
+    rules: tuple[str, ...],
     model_package: str | None,
     watching: bool,
 ) -> None:
@@ -297,8 +309,9 @@ def run(
     """
     if (dataset is None) == (model_package is None):
         raise click.UsageError("Give either DATASET or --model-package.")
+    approval = approval_rules(pairs(rules))
     if model_package is not None:
-        arn = pipeline.start_deploy(services, platform, model_package)
+        arn = pipeline.start_deploy(services, platform, model_package, approval=approval)
     else:
         assert dataset is not None
         config = replace(
@@ -307,10 +320,34 @@ def run(
             hyperparameters={**services.config.hyperparameters, **pairs(hyperparameters)},
             preprocess={**services.config.preprocess, **pairs(preprocess)},
         )
-        arn = pipeline.start_build(Services(config), platform, dataset=dataset, use_cache=use_cache)
+        arn = pipeline.start_build(
+            Services(config), platform, dataset=dataset, use_cache=use_cache, approval=approval
+        )
     console.print(f"  started [bold]{escape(arn.rsplit(':', 1)[-1])}[/]", highlight=False)
     if watching:
         show(services, arn)
+
+
+_RULES: dict[str, Callable[[str], Any]] = {
+    "Approvers": lambda value: value.split(","),
+    "Required": int,
+    "FourEyes": {"true": True, "false": False}.__getitem__,
+    "TimeoutSeconds": int,
+    "ReminderSeconds": int,
+}
+
+
+def approval_rules(given: dict[str, str]) -> dict[str, Any]:
+    """The rules of an approval as the state machine takes them."""
+    rules = {}
+    for name, value in given.items():
+        if name not in _RULES:
+            raise click.UsageError(f"There is no rule '{name}' of approval; there are {', '.join(_RULES)}.")
+        try:
+            rules[name] = _RULES[name](value)
+        except (ValueError, KeyError) as error:
+            raise click.UsageError(f"The rule {name} cannot be '{value}'.") from error
+    return rules
 
 
 def pairs(settings: tuple[str, ...]) -> dict[str, str]:
@@ -377,7 +414,7 @@ def approvals(services: Services, platform: Platform, everything: bool, as_json:
     Example:
       stagegate approvals
     """
-    found = pipeline.list_approvals(services, platform, pending=not everything)
+    found = list_approvals(services, platform, pending=not everything)
     if as_json:
         print_json([asdict(approval) for approval in found])
         return
@@ -387,54 +424,122 @@ def approvals(services: Services, platform: Platform, everything: bool, as_json:
             escape(approval.subject),
             escape(approval.run_id),
             display.styled(approval.status),
+            f"{len(approval.votes)} of {approval.required}",
+            escape(", ".join(vote.by for vote in approval.votes)),
             local_time(approval.requested),
             local_time(approval.expires),
         ]
         for approval in found
     ]
-    print_table("Approvals", ("id", "subject", "run", "status", "requested", "expires"), rows)
+    columns = ("id", "subject", "run", "status", "votes", "by", "requested", "expires")
+    print_table("Approvals", columns, rows)
 
 
 @command
 @click.argument("approval_id", metavar="ID")
 @click.option("--comment", default="", help="Why; kept with the decision.")
-@click.option("--by", default=None, help="Who decides.  [default: your user name]")
-def approve(services: Services, platform: Platform, approval_id: str, comment: str, by: str | None) -> None:
+def approve(services: Services, platform: Platform, approval_id: str, comment: str) -> None:
     """Approve what ID asks for; its first characters do. `stagegate approvals` lists the ids.
+
+    Who decides is who you are to AWS: the function has STS check it.
 
     \b
     Example:
       stagegate approve 5f0c1d2e --comment "accuracy as expected"
     """
-    answer(services, platform, approval_id, decision="approve", comment=comment, by=by)
+    answer(services, platform, approval_id, decision="approve", comment=comment)
 
 
 @command
 @click.argument("approval_id", metavar="ID")
 @click.option("--comment", required=True, help="Why; kept with the decision.")
-@click.option("--by", default=None, help="Who decides.  [default: your user name]")
-def reject(services: Services, platform: Platform, approval_id: str, comment: str, by: str | None) -> None:
+def reject(services: Services, platform: Platform, approval_id: str, comment: str) -> None:
     """Reject what ID asks for; its first characters do. A comment says why.
 
     \b
     Example:
       stagegate reject 5f0c1d2e --comment "glacier got worse"
     """
-    answer(services, platform, approval_id, decision="reject", comment=comment, by=by)
+    answer(services, platform, approval_id, decision="reject", comment=comment)
 
 
-def answer(
-    services: Services, platform: Platform, name: str, *, decision: str, comment: str, by: str | None
-) -> None:
-    approval = pipeline.find_approval(services, platform, name)
-    message = pipeline.decide(
-        services,
-        approval.approval_id,
-        decision=decision,
-        comment=comment,
-        decided_by=by or getpass.getuser(),
-    )
+def answer(services: Services, platform: Platform, name: str, *, decision: str, comment: str) -> None:
+    approval = find_approval(services, platform, name)
+    message = decide(services, approval.approval_id, decision=decision, comment=comment)
     console.print(f"  [green]✔[/] {escape(message)}")
+
+
+@command
+def rotate_signing_key(services: Services, platform: Platform) -> None:
+    """Sign the links of approval mails with a new key. Links that were mailed stay valid until the next time.
+
+    \b
+    Example:
+      stagegate rotate-signing-key
+    """
+    rotate_key(services, platform)
+    console.print("  [green]✔[/] A new key signs; the one before it is valid until the next rotation.")
+
+
+@main.group()
+def audit() -> None:
+    """The record of all decisions: who, what, when, from where, why."""
+
+
+@audit.command("verify")
+@click.option(
+    "--expect",
+    metavar="NUMBER:HASH",
+    help="An entry that was seen before: in an execution's output, or printed by an earlier verification.",
+)
+@served
+def audit_verify(services: Services, platform: Platform, expect: str | None) -> None:
+    """Check that no entry of the record was changed, taken out or put in. Exits 1 where one was.
+
+    \b
+    Example:
+      stagegate audit verify
+      stagegate audit verify --expect 12:9f86d081884c7d65…
+    """
+    wrong = audit_record.verify(services, platform, expected=expect)
+    for fault in wrong:
+        console.print(f"  [red]✘[/] {escape(fault)}", soft_wrap=True)
+    entries = audit_record.read_record(services, platform)
+    if wrong:
+        raise ReleaseFailed(f"The record of {len(entries)} entries is not whole.")
+    last = f", the last is {entries[-1].number}:{entries[-1].hash}" if entries else ""
+    console.print(
+        f"  [green]✔[/] {len(entries)} entries, none changed{last}", soft_wrap=True, highlight=False
+    )
+
+
+@audit.command("log")
+@as_json
+@served
+def audit_log(services: Services, platform: Platform, as_json: bool) -> None:
+    """List the entries of the record, oldest first.
+
+    \b
+    Example:
+      stagegate audit log --json
+    """
+    entries = audit_record.read_record(services, platform)
+    if as_json:
+        print_json([entry.content | {"hash": entry.hash} for entry in entries])
+        return
+    rows = [
+        [
+            str(entry.number),
+            local_time(entry.time),
+            display.styled(entry.content["decision"]),
+            escape(entry.content.get("by", "nobody")),
+            escape(entry.content["subject"]),
+            escape(entry.content.get("comment", "")),
+            escape(entry.content.get("from", "")),
+        ]
+        for entry in entries
+    ]
+    print_table("Record", ("entry", "time", "decision", "by", "subject", "comment", "from"), rows)
 
 
 @command

@@ -1,6 +1,7 @@
 """One frozen configuration: stagegate.toml, then the environment, then flags; the later one wins."""
 
 import os
+import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
@@ -27,8 +28,16 @@ class Config:
     region: str = "us-east-1"
     data: Path = Path(".stagegate/local")
     """The data directory of the local runtime, below `root` unless absolute."""
-    approver: str = "approver@example.com"
+    approvers: tuple[str, ...] = ("approver@example.com",)
     """Who is asked by mail."""
+    required_approvals: int = 1
+    """How many of them have to approve."""
+    four_eyes: bool | None = None
+    """Whether somebody else than who started a run decides about it; None: on AWS, and not on one machine."""
+    sender: str = ""
+    """Who mails come from: on AWS an identity in SES. Without one they go to an SNS topic, as text."""
+    webhook_url: str = ""
+    """Gets a signed POST for each request and each decision."""
     accuracy_threshold: float = 0.60
     hyperparameters: Mapping[str, str] = field(default_factory=dict)
     """Given to the training script, over its own defaults."""
@@ -38,6 +47,11 @@ class Config:
     @property
     def is_local(self) -> bool:
         return self.target == "local"
+
+    @property
+    def needs_four_eyes(self) -> bool:
+        """On one machine there is one person, unless the setting says otherwise."""
+        return not self.is_local if self.four_eyes is None else self.four_eyes
 
     @property
     def data_directory(self) -> Path:
@@ -90,6 +104,19 @@ def _checked(name: str, value: Any) -> Any:
         if not isinstance(value, Mapping):
             raise ConfigurationError(f"{FILE}: '{name}' is {value!r}; it should be a table")
         return {str(key): str(setting) for key, setting in value.items()}
+    if name == "approvers":
+        addresses = [value] if isinstance(value, str) else value
+        if not isinstance(addresses, list) or not addresses or not all(map(_is_address, addresses)):
+            raise ConfigurationError(f"{FILE}: approvers is {value!r}; it should be a list of mail addresses")
+        return tuple(addresses)
+    if name == "required_approvals":
+        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+            raise ConfigurationError(f"{FILE}: required_approvals is {value!r}; it should be 1 or more")
+        return value
+    if name == "four_eyes":
+        if not isinstance(value, bool):
+            raise ConfigurationError(f"{FILE}: four_eyes is {value!r}; it should be true or false")
+        return value
     if name == "accuracy_threshold":
         if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
             raise ConfigurationError(f"accuracy_threshold is {value!r}; it should be a number from 0 to 1")
@@ -99,3 +126,7 @@ def _checked(name: str, value: Any) -> Any:
     if name == "target" and value not in ("local", "aws"):
         raise ConfigurationError(f"target is '{value}'; it should be 'local' or 'aws'")
     return value
+
+
+def _is_address(value: Any) -> bool:
+    return isinstance(value, str) and re.fullmatch(r"[^@\s,]+@[^@\s,]+", value) is not None

@@ -162,7 +162,7 @@ class Demo:
     def _answer_mail(self) -> None:
         mail = self._wait_for(self._next_mail, what="the mail that asks for approval")
         self._console.print(f"    ✉ to {escape(mail.recipient)}: [bold]{escape(mail.subject)}[/]")
-        link = approve_by_link(mail, decided_by="stagegate demo", comment="approved by the demo itself")
+        link = approve_by_link(mail, comment="approved by the demo itself")
         self._console.print("    [green]approved[/] by the demo itself, through the mail's link:")
         self._console.print(f"    [dim]{escape(link)}[/]", soft_wrap=True)
 

@@ -15,6 +15,7 @@ from stagegate.config import Config
 from stagegate.errors import NotFound, ReleaseFailed
 
 STATE_MACHINES = ("model-build", "model-deploy")
+LOCAL_SENDER = "releases@stagegate.example.com"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +38,8 @@ class Platform:
     model_deploy_arn: str
     model_package_group: str
     approval_table: str
+    approval_record: str
+    signing_key_arn: str
     decision_url: str
 
     @property
@@ -60,7 +63,7 @@ def read_platform(services: Services) -> Platform:
             f"There is no stack '{name}' yet: bring the platform up with `stagegate up`."
         ) from error
     outputs = {output["OutputKey"]: output["OutputValue"] for output in stack.get("Outputs", ())}
-    if "ModelBuildArn" not in outputs:
+    if "ApprovalRecord" not in outputs:
         raise NotFound(f"The stack '{name}' is {stack['StackStatus']}: bring it up with `stagegate up`.")
     return Platform(
         data_bucket=outputs["DataBucket"],
@@ -68,6 +71,8 @@ def read_platform(services: Services) -> Platform:
         model_deploy_arn=outputs["ModelDeployArn"],
         model_package_group=outputs["ModelPackageGroupName"],
         approval_table=outputs["ApprovalTable"],
+        approval_record=outputs["ApprovalRecord"],
+        signing_key_arn=outputs["SigningKeyArn"],
         decision_url=outputs["DecisionUrl"],
     )
 
@@ -112,7 +117,12 @@ def deploy_platform(services: Services) -> Iterator[StackEvent]:
     parameters = {
         "Project": config.project,
         "AssetsBucket": bucket,
-        "ApproverEmail": config.approver,
+        "Approvers": ",".join(config.approvers),
+        "TopicSubscriber": config.approvers[0],
+        "RequiredApprovals": str(config.required_approvals),
+        "FourEyes": str(config.needs_four_eyes).lower(),
+        "SenderEmail": verified_sender(services),
+        "WebhookUrl": config.webhook_url,
         "FunctionsKey": _put(services, bucket, "functions", ".zip", function_package(config.root)),
     }
     if config.is_local:
@@ -123,6 +133,25 @@ def deploy_platform(services: Services) -> Iterator[StackEvent]:
         parameters[parameter] = _put(services, bucket, "definitions", ".asl.json", definition)
     template = (config.root / "deploy" / "platform.yaml").read_text()
     yield from deploy_stack(services, stack_name(config), template=template, parameters=parameters)
+
+
+def verified_sender(services: Services) -> str:
+    """Who mails come from; "" where that is nobody, or an address that SES does not know as verified yet.
+
+    SES then mails a link to it; once it was followed, `stagegate up` takes the sender.
+    """
+    config, ses = services.config, services("sesv2")
+    sender = config.sender or (LOCAL_SENDER if config.is_local else "")
+    if not sender:
+        return ""
+    try:
+        identity = ses.get_email_identity(EmailIdentity=sender)
+    except ClientError as error:
+        if error_code(error) != "NotFoundException":
+            raise
+        ses.create_email_identity(EmailIdentity=sender)
+        identity = ses.get_email_identity(EmailIdentity=sender)
+    return sender if identity["VerifiedForSendingStatus"] else ""
 
 
 def deploy_stack(

@@ -14,6 +14,14 @@ def current_commit(root: Path) -> str:
     return f"{commit}-dirty" if changed else commit
 
 
+def current_author(root: Path) -> str:
+    """The mail address that commits carry; "" where git has none."""
+    try:
+        return _git(root, "config", "user.email")
+    except (OSError, subprocess.CalledProcessError):
+        return ""
+
+
 def _git(root: Path, *arguments: str) -> str:
     done = subprocess.run(["git", *arguments], cwd=root, check=True, capture_output=True, text=True)
     return done.stdout.strip()

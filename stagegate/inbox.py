@@ -42,7 +42,7 @@ def _mail(config: Config, mail_id: str) -> Mail:
     )
 
 
-def approve_by_link(mail: Mail, *, decided_by: str, comment: str) -> str:
+def approve_by_link(mail: Mail, *, comment: str) -> str:
     """Do what a person does: open the mail's link to approve, fill in the form, press the button.
 
     Gives the link. Raises ReleaseFailed where the mail has no such link or the page refuses.
@@ -50,13 +50,14 @@ def approve_by_link(mail: Mail, *, decided_by: str, comment: str) -> str:
     link = next((link for link in re.findall(r"https?://\S+", mail.text) if "decision=approve" in link), None)
     if link is None:
         raise ReleaseFailed(f"The mail '{mail.subject}' has no link to approve.")
+    browser = urllib.request.build_opener(urllib.request.HTTPCookieProcessor())
     page = _Form()
-    page.feed(_get(link).decode())
-    fields = page.fields | {"decided_by": decided_by, "comment": comment}
-    target = urllib.parse.urljoin(link, page.action)
-    request = urllib.request.Request(target, data=urllib.parse.urlencode(fields).encode(), method="POST")  # noqa: S310
     try:
-        with urllib.request.urlopen(request, timeout=60):  # noqa: S310
+        with browser.open(link, timeout=60) as response:
+            page.feed(response.read().decode())
+        target = urllib.parse.urljoin(link, page.action)
+        fields = urllib.parse.urlencode(page.fields | {"comment": comment})
+        with browser.open(target, data=fields.encode(), timeout=60):
             return str(link)
     except urllib.error.HTTPError as error:
         raise ReleaseFailed(f"{link} refused the decision: HTTP {error.code}") from error

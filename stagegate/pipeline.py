@@ -1,10 +1,11 @@
-"""Start runs, list them, follow them state by state, and answer their approvals: through boto3 alone."""
+"""Start runs, list them, follow them state by state: through boto3 alone."""
 
+import getpass
 import json
 import re
 import secrets
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,8 +15,8 @@ from botocore.exceptions import ClientError
 
 from stagegate.aws import Services, error_code
 from stagegate.deployment import Platform, upload_code
-from stagegate.errors import ConfigurationError, NotFound, ReleaseFailed
-from stagegate.git import current_commit
+from stagegate.errors import ConfigurationError, NotFound
+from stagegate.git import current_author, current_commit
 
 _POLL_SECONDS = {"local": 0.4, "aws": 2.0}
 
@@ -49,10 +50,19 @@ def upload_dataset(services: Services, platform: Platform, dataset: str) -> str:
     return f"s3://{platform.data_bucket}/datasets/{path.name}"
 
 
-def start_build(services: Services, platform: Platform, *, dataset: str, use_cache: bool = True) -> str:
+def start_build(
+    services: Services,
+    platform: Platform,
+    *,
+    dataset: str,
+    use_cache: bool = True,
+    approval: Mapping[str, Any] | None = None,
+) -> str:
     """Start model-build with the code and the settings as they are now; gives the execution's ARN.
 
     Without `use_cache` each job runs, also where one with the same code, data and parameters has run.
+    `approval` has rules of this run alone: `Approvers`, `Required`, `FourEyes`, `TimeoutSeconds`,
+    `ReminderSeconds`.
     """
     config = services.config
     run_id = new_run_id()
@@ -65,6 +75,8 @@ def start_build(services: Services, platform: Platform, *, dataset: str, use_cac
                 "DatasetUri": upload_dataset(services, platform, dataset),
                 "CodeUri": upload_code(services),
                 "Commit": current_commit(config.root),
+                "StartedBy": started_by(services),
+                "Approval": dict(approval or {}),
                 "AccuracyThreshold": config.accuracy_threshold,
                 "HyperParameters": dict(config.hyperparameters),
                 "Preprocess": dict(config.preprocess),
@@ -76,12 +88,27 @@ def start_build(services: Services, platform: Platform, *, dataset: str, use_cac
     return arn
 
 
-def start_deploy(services: Services, platform: Platform, model_package_arn: str) -> str:
+def started_by(services: Services) -> str:
+    """Who starts a run: their mail address as git knows it, or their login, and who they are to AWS.
+
+    Only letters, digits and `_.:/=+-@`: it becomes a property of the model package.
+    """
+    author = current_author(services.config.root) or getpass.getuser()
+    return re.sub(r"[^\w.:/=+\-@ ]", "-", f"{author} {services.caller()}")[:256]
+
+
+def start_deploy(
+    services: Services,
+    platform: Platform,
+    model_package_arn: str,
+    *,
+    approval: Mapping[str, Any] | None = None,
+) -> str:
     """Start model-deploy by hand for one approved model package; gives the execution's ARN."""
     execution = services("stepfunctions").start_execution(
         stateMachineArn=platform.model_deploy_arn,
         name=new_run_id().replace("r-", "d-", 1),
-        input=json.dumps({"ModelPackageArn": model_package_arn}),
+        input=json.dumps({"ModelPackageArn": model_package_arn, "Approval": dict(approval or {})}),
     )
     arn: str = execution["executionArn"]
     return arn
@@ -276,70 +303,3 @@ def job_log(services: Services, kind: str, job_name: str, *, after: int = 0) -> 
         LogLine(text=event["message"], time=datetime.fromtimestamp(event["timestamp"] / 1000, UTC))
         for event in events[after:]
     ]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Approval:
-    """A request for a person's decision, as the approvals table has it."""
-
-    approval_id: str
-    subject: str
-    status: str
-    run_id: str
-    requested: datetime
-    expires: datetime
-
-
-def list_approvals(services: Services, platform: Platform, *, pending: bool = True) -> list[Approval]:
-    """The approvals, oldest first; only those that still wait for a decision where `pending`."""
-    pages = services("dynamodb").get_paginator("scan").paginate(TableName=platform.approval_table)
-    approvals = [_approval(item) for page in pages for item in page["Items"]]
-    waiting = [approval for approval in approvals if not pending or _is_waiting(approval)]
-    return sorted(waiting, key=lambda approval: approval.requested)
-
-
-def find_approval(services: Services, platform: Platform, name: str) -> Approval:
-    """The approval whose id begins with `name`. Raises NotFound where none does, or several do."""
-    found = [
-        approval
-        for approval in list_approvals(services, platform, pending=False)
-        if approval.approval_id.startswith(name)
-    ]
-    if len(found) == 1:
-        return found[0]
-    if found:
-        raise NotFound(f"{len(found)} approvals begin with '{name}': give more of the id.")
-    raise NotFound(f"There is no approval '{name}': see `stagegate approvals`.")
-
-
-def _is_waiting(approval: Approval) -> bool:
-    return approval.status == "pending" and approval.expires > datetime.now(UTC)
-
-
-def _approval(item: dict[str, Any]) -> Approval:
-    values = {name: next(iter(value.values())) for name, value in item.items()}
-    return Approval(
-        approval_id=values["approval_id"],
-        subject=values["subject"],
-        status=values["status"],
-        run_id=values.get("run_id", ""),
-        requested=datetime.fromtimestamp(float(values["requested_at"]), UTC),
-        expires=datetime.fromtimestamp(float(values["expires_at"]), UTC),
-    )
-
-
-def decide(services: Services, approval_id: str, *, decision: str, comment: str, decided_by: str) -> str:
-    """Answer an approval as the mail's link would; gives the function's message.
-
-    `decision` is "approve" or "reject". Raises ReleaseFailed where the decision does not count.
-    """
-    response = services("lambda").invoke(
-        FunctionName=f"{services.config.project}-approval-decision",
-        Payload=json.dumps(
-            {"approval_id": approval_id, "decision": decision, "comment": comment, "decided_by": decided_by}
-        ).encode(),
-    )
-    answer = json.loads(response["Payload"].read())
-    if "FunctionError" in response:
-        raise ReleaseFailed(answer.get("errorMessage", str(answer)))
-    return str(answer.get("message", answer))

@@ -32,6 +32,10 @@ class Config:
     step_cache: str = "${StepCacheTable}"
     """What jobs have made, by what they made it from."""
     approval_request: str = "${ApprovalRequestFunction}"
+    approvers: str = "${Approvers}"
+    """Mail addresses, with commas between them."""
+    required_approvals: str = "${RequiredApprovals}"
+    four_eyes: str = "${FourEyes}"
     endpoint_test_project: str = "${EndpointTestProject}"
     project: str = "${Project}"
     """The prefix of the endpoints and their stacks."""
@@ -39,8 +43,8 @@ class Config:
     """How long to wait before asking CloudFormation again."""
 
 
-WEEK = 7 * 24 * 3600
-APPROVAL_TIMEOUT_SECONDS = WEEK
+DAY = 24 * 3600
+WEEK = 7 * DAY
 ACCURACY_THRESHOLD = 0.60
 CACHE_DAYS = 30
 """How long a job that has run is not run again."""

@@ -3,15 +3,9 @@
 from stepfunctions.steps import Chain, Choice, ChoiceRule, Graph, Pass
 from stepfunctions.steps.states import State
 
-from workflows.approval import ask, is_approved
+from workflows.approval import ask, is_approved, is_expired, rule_defaults
 from workflows.cache import GIVEN, cached, read_hash, sorted_pairs
-from workflows.config import (
-    ACCURACY_THRESHOLD,
-    APPROVAL_TIMEOUT_SECONDS,
-    CACHE_DAYS,
-    PREPROCESS,
-    Config,
-)
+from workflows.config import ACCURACY_THRESHOLD, CACHE_DAYS, PREPROCESS, Config
 from workflows.jobs import evaluate, preprocess, train
 from workflows.language import Expression, aws_sdk, caught, chosen, concatenated, failed
 
@@ -89,7 +83,7 @@ def settings(config: Config) -> Chain:
             "Run": {
                 "Commit": "uncommitted",
                 "AccuracyThreshold": ACCURACY_THRESHOLD,
-                "ApprovalTimeoutSeconds": APPROVAL_TIMEOUT_SECONDS,
+                "StartedBy": "unknown",
                 "HyperParameters": {},
                 "Preprocess": {},
                 "UseCache": True,
@@ -120,6 +114,7 @@ def settings(config: Config) -> Chain:
             "Folder": Expression("$.Folder"),
             "Script": Expression("$.Script"),
             "Preprocess": Expression("States.JsonMerge($.Defaults.Preprocess, $.Run.Preprocess, false)"),
+            "RuleDefaults": rule_defaults(config),
             "Attempt": {"Number": 0},
             "Hashes": {},
         },
@@ -220,6 +215,7 @@ def register(config: Config) -> State:
                 "RunId": Expression("$.Run.RunId"),
                 "CodeUri": Expression("$.Run.CodeUri"),
                 "Commit": Expression("$.Run.Commit"),
+                "StartedBy": Expression("$.Run.StartedBy"),
                 "DatasetUri": Expression("$.Run.DatasetUri"),
                 "DatasetSha256": Expression("$.Evaluation.dataset.sha256"),
                 "TrainingJobName": Expression("$.Training.TrainingJobName"),
@@ -248,11 +244,10 @@ def register(config: Config) -> State:
 def human_approval(config: Config) -> Chain:
     """Ask a person, and write the decision, who made it and why into the model package."""
     package = "$.Registration.ModelPackageArn"
-    told = ("$.Approval.decided_by", "$.Approval.decided_at", "$.Approval.comment")
-    approve = update_package("Approve", "Approved", concatenated("Approved by {} at {}: {}", *told))
+    approve = update_package("Approve", "Approved")
     reject = Chain(
         [
-            update_package("Reject", "Rejected", concatenated("Rejected by {} at {}: {}", *told)),
+            update_package("Reject", "Rejected"),
             failed(
                 "ModelRejected",
                 error="ModelRejected",
@@ -263,44 +258,30 @@ def human_approval(config: Config) -> Chain:
     )
     expire = Chain(
         [
-            update_package(
-                "RejectUnanswered",
-                "Rejected",
-                concatenated("Nobody decided within {} seconds.", "$.Run.ApprovalTimeoutSeconds"),
-            ),
+            update_package("RejectUnanswered", "Rejected"),
             failed(
                 "ApprovalTimedOut",
                 error="ApprovalTimedOut",
                 cause="Nobody decided about model package {} within {} seconds. It is rejected.",
-                paths=(package, "$.Run.ApprovalTimeoutSeconds"),
+                paths=(package, "$.Asking.Rules.TimeoutSeconds"),
             ),
         ]
     )
-    request = ask(
+    return ask(
         config,
         "RequestApproval",
+        kind="model",
         details={
-            "Kind": "model",
-            "Subject": concatenated("Register the model of run {}", "$.Run.RunId"),
-            "RunId": Expression("$.Run.RunId"),
             "ModelPackageArn": Expression(package),
-            "Accuracy": Expression(ACCURACY),
-            "AccuracyThreshold": Expression("$.Run.AccuracyThreshold"),
-            "ConfusionMatrix": Expression("$.Evaluation.multiclass_classification_metrics.confusion_matrix"),
-            "Commit": Expression("$.Run.Commit"),
-            "DatasetUri": Expression("$.Run.DatasetUri"),
-            "DatasetSha256": Expression("$.Evaluation.dataset.sha256"),
-            "TrainingJobName": Expression("$.Training.TrainingJobName"),
-            "Report": concatenated("{}/report.html", "$.EvaluationJob.Folder"),
+            "StartedBy": Expression("$.Run.StartedBy"),
+            "TemplateUri": concatenated("{}/deploy/endpoint.yaml", "$.Run.CodeUri"),
         },
-        timeout_path="$.Run.ApprovalTimeoutSeconds",
-        unanswered=expire,
+        decided=chosen("Decision", [(is_approved(), approve), (is_expired(), expire)], default=reject),
         unasked="The model package stays PendingManualApproval.",
     )
-    return Chain([request, chosen("Decision", [(is_approved(), approve)], default=reject)])
 
 
-def update_package(name: str, status: str, description: Expression) -> State:
+def update_package(name: str, status: str) -> State:
     """Write the decision into the model package; EventBridge tells the world about it."""
     step = aws_sdk(
         name,
@@ -308,7 +289,8 @@ def update_package(name: str, status: str, description: Expression) -> State:
         {
             "ModelPackageArn": Expression("$.Registration.ModelPackageArn"),
             "ModelApprovalStatus": status,
-            "ApprovalDescription": description,
+            "ApprovalDescription": Expression("$.Approval.description"),
+            "CustomerMetadataProperties": Expression("$.Approval.properties"),
         },
         result_path="$.Decided",
     )

@@ -3,8 +3,8 @@
 from stepfunctions.steps import Chain, ChoiceRule, Graph, Pass, Succeed
 from stepfunctions.steps.states import State
 
-from workflows.approval import ask, is_approved
-from workflows.config import APPROVAL_TIMEOUT_SECONDS, Config
+from workflows.approval import ask, check, is_approved, is_expired, rule_defaults
+from workflows.config import Config
 from workflows.language import Expression, aws_sdk, caught, chosen, concatenated, failed
 from workflows.stages import PRODUCTION, STAGING, Step, deploy, test
 
@@ -16,7 +16,8 @@ def model_deploy(config: Config) -> Graph:
     staging = deploy(
         config, STAGING, then=test(config, STAGING, then=human_approval(config, then=production))
     )
-    release = Chain([describe_package(config), approved_only(then=Chain([settings(config), staging]))])
+    checked = Chain([settings(config), check_model(config, then=staging)])
+    release = Chain([describe_package(config), approved_only(then=checked)])
     return Graph(release, comment="Deploy to staging, test, ask a person, deploy to production, test.")
 
 
@@ -59,6 +60,26 @@ def approved_only(*, then: Step) -> State:
     )
 
 
+def check_model(config: Config, *, then: Step) -> State:
+    """What was approved for registration is what is there now.
+
+    A package that was approved elsewhere, as in SageMaker Studio, has no approval of ours to compare with.
+    """
+    approval = "$.Package.Properties.ModelApprovalId"
+    compare = check(
+        config,
+        "CheckModel",
+        parameters={
+            "ApprovalId": Expression(approval),
+            "ModelPackageArn": Expression("$.Package.ModelPackageArn"),
+            "TemplateUri": Expression("$.TemplateUri"),
+        },
+        then=then,
+        differs="Nothing was deployed.",
+    )
+    return chosen("IsApprovedByUs", [(ChoiceRule.IsPresent(approval, True), compare)], default=then)
+
+
 def settings(config: Config) -> Chain:
     """The execution's input over the defaults, and where things are: the code is what built the package."""
     parts = "States.StringSplit($.Package.Properties.CodeUri, '/')"
@@ -66,7 +87,7 @@ def settings(config: Config) -> Chain:
         "Locate",
         parameters={
             "Package": Expression("$.Package"),
-            "Defaults": {"ApprovalTimeoutSeconds": APPROVAL_TIMEOUT_SECONDS},
+            "RuleDefaults": rule_defaults(config),
             "Project": config.project,
             "DataBucket": config.data_bucket,
             "AssetsBucket": config.assets_bucket,
@@ -84,13 +105,17 @@ def settings(config: Config) -> Chain:
         "ExecutionRoleArn": config.endpoint_role,
         "DataBucket": config.data_bucket,
     }
-    kept = ("Package", "Project", "DataBucket", "AssetsBucket", "PollSeconds", "Code", "TestFolder")
+    kept = (
+        *("Package", "Project", "DataBucket", "AssetsBucket", "AssetsUrl", "PollSeconds"),
+        *("Code", "TestFolder", "RuleDefaults"),
+    )
     set_up = Pass(
         "Settings",
         parameters={
             **{name: Expression(f"$.{name}") for name in kept},
-            "Run": Expression("States.JsonMerge($.Defaults, $$.Execution.Input, false)"),
+            "Run": Expression("$$.Execution.Input"),
             "TemplateUrl": concatenated("{}/code/{}/deploy/endpoint.yaml", "$.AssetsUrl", "$.Code"),
+            "TemplateUri": concatenated("s3://{}/code/{}/deploy/endpoint.yaml", "$.AssetsBucket", "$.Code"),
             "Parameters": {
                 "Given": {
                     "List": [{"ParameterKey": key, "ParameterValue": value} for key, value in given.items()]
@@ -102,62 +127,22 @@ def settings(config: Config) -> Chain:
             "Tests": {},
         },
     )
-    evaluation = aws_sdk(
-        "ReadEvaluation",
-        "s3:getObject",
-        {
-            "Bucket": config.data_bucket,
-            "Key": concatenated("{}/evaluation.json", "$.Package.Properties.EvaluationPrefix"),
-        },
-        result_selector={"Content.$": "States.StringToJson($.Body)"},
-        result_path="$.Evaluation",
-    )
-    evaluation.add_catch(
-        caught(
-            failed(
-                "EvaluationUnreadable",
-                error="EvaluationUnreadable",
-                cause="The evaluation of model package {} could not be read: {}: {} Nothing was deployed.",
-                paths=("$.Package.ModelPackageArn", "$.Failure.Error", "$.Failure.Cause"),
-            )
-        )
-    )
-    return Chain([located, set_up, evaluation])
+    return Chain([located, set_up])
 
 
 def human_approval(config: Config, *, then: Step) -> Chain:
-    """Ask a person whether what was tested in staging may go to production."""
-    properties = "$.Package.Properties"
-    metrics = "$.Evaluation.Content.multiclass_classification_metrics"
+    """Ask a person whether what was tested in staging may go to production; write down what they said."""
+    files = {
+        "ModelPackageArn": Expression("$.Package.ModelPackageArn"),
+        "TemplateUri": Expression("$.TemplateUri"),
+        "ParametersUri": concatenated("s3://{}/code/{}/deploy/production.json", "$.AssetsBucket", "$.Code"),
+        "TestReportUri": concatenated("s3://{}/{}/staging/summary.json", "$.DataBucket", "$.TestFolder"),
+    }
     unanswered = failed(
         "ProductionApprovalTimedOut",
         error="ApprovalTimedOut",
         cause="Nobody decided within {} seconds. Production was not touched; staging serves {}.",
-        paths=("$.Run.ApprovalTimeoutSeconds", "$.Package.ModelPackageArn"),
-    )
-    request = ask(
-        config,
-        "RequestProductionApproval",
-        details={
-            "Kind": "production",
-            "Subject": concatenated("Release the model of run {} to production", f"{properties}.RunId"),
-            "RunId": Expression(f"{properties}.RunId"),
-            "ModelPackageArn": Expression("$.Package.ModelPackageArn"),
-            "Accuracy": Expression(f"{metrics}.accuracy.value"),
-            "AccuracyThreshold": Expression(f"States.StringToJson({properties}.AccuracyThreshold)"),
-            "ConfusionMatrix": Expression(f"{metrics}.confusion_matrix"),
-            "Commit": Expression(f"{properties}.Commit"),
-            "DatasetUri": Expression(f"{properties}.DatasetUri"),
-            "DatasetSha256": Expression(f"{properties}.DatasetSha256"),
-            "TrainingJobName": Expression(f"{properties}.TrainingJobName"),
-            "Report": concatenated(
-                "s3://{}/{}/report.html", "$.DataBucket", f"{properties}.EvaluationPrefix"
-            ),
-            "TestReport": Expression("$.Tests.Staging.Report"),
-        },
-        timeout_path="$.Run.ApprovalTimeoutSeconds",
-        unanswered=unanswered,
-        unasked="Production was not touched.",
+        paths=("$.Asking.Rules.TimeoutSeconds", "$.Package.ModelPackageArn"),
     )
     rejected = failed(
         "ProductionRejected",
@@ -165,4 +150,44 @@ def human_approval(config: Config, *, then: Step) -> Chain:
         cause="{} rejected the release to production ({}). Production was not touched; staging serves {}.",
         paths=("$.Approval.decided_by", "$.Approval.comment", "$.Package.ModelPackageArn"),
     )
-    return Chain([request, chosen("Decision", [(is_approved(), then)], default=rejected)])
+    same = check(
+        config,
+        "CheckRelease",
+        parameters={"ApprovalId": Expression("$.Approval.approval_id"), **files},
+        then=then,
+        differs="Production was not touched.",
+    )
+    decision = chosen("Decision", [(is_approved(), same), (is_expired(), unanswered)], default=rejected)
+    return ask(
+        config,
+        "RequestProductionApproval",
+        kind="production",
+        details=files,
+        decided=Chain([record_decision(), decision]),
+        unasked="Production was not touched.",
+    )
+
+
+def record_decision() -> State:
+    """Who decided about production, in the model package; its approval status stays."""
+    step = aws_sdk(
+        "RecordDecision",
+        "sagemaker:updateModelPackage",
+        {
+            "ModelPackageArn": Expression("$.Package.ModelPackageArn"),
+            "CustomerMetadataProperties": Expression("$.Approval.properties"),
+        },
+        result_path="$.Decided",
+    )
+    step.add_catch(
+        caught(
+            failed(
+                "DecisionNotRecorded",
+                error="DecisionNotRecorded",
+                cause="The decision could not be written into model package {}: {}: {} "
+                "Production was not touched.",
+                paths=("$.Package.ModelPackageArn", "$.Failure.Error", "$.Failure.Cause"),
+            )
+        )
+    )
+    return step

@@ -1,7 +1,7 @@
 """Takes a person's decision: behind a function URL as a page with a form, or invoked directly by who may.
 
 GET and HEAD show and change nothing, so that whatever follows the links of a mail decides nothing. The form's
-POST decides, once. A direct call (`stagegate approve`) needs no signature: IAM says who may invoke.
+POST decides, once. A direct call (`stagegate approve`) needs no link: IAM says who it is.
 """
 
 import base64
@@ -13,16 +13,24 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qsl
 
-from approval_pages import HEADERS, decided_page, form_page, message_page
-from approvals import Approval, Decision, Refused, decide, is_signed, link, load, moment
+import approval_webhook
+from approval_caller import NotKnown, caller_of
+from approval_links import LOOK, form_token, is_form_token, is_signed, link, new_nonce
+from approval_pages import HEADERS, form_page, look_page, message_page
+from approval_votes import Refused, Wish, decide
+from approvals import Approval, find, moment
 from botocore.exceptions import BotoCoreError, ClientError
 
 BODY_BYTES = 16_384
 FIELDS = 20
 FORM = "application/x-www-form-urlencoded"
+COOKIE = "stagegate-form"
+METHODS = ("GET", "HEAD", "POST")
 
 logger = logging.getLogger()
 logger.setLevel(logging.INFO)
+
+Json = dict[str, Any]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,40 +38,85 @@ class Request:
     """What we take of a function URL's request."""
 
     method: str
-    host: str
     query: dict[str, str]
     headers: dict[str, str]
+    nonce: str
+    """The cookie of the page whose form this is."""
+    source: str
     body: bytes
 
 
-def handler(event: dict[str, Any], context: object) -> dict[str, Any]:
-    if "requestContext" in event and "http" in event["requestContext"]:
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    status: int
+    page: str
+    nonce: str = ""
+    """A cookie to set."""
+
+
+def handler(event: Json, context: object) -> Json:
+    if "http" in event.get("requestContext", {}):
         return _respond_to(event)
-    wish = Decision(
-        decision=str(event["decision"]),
-        decided_by=str(event["decided_by"]),
+    return decide_directly(event)
+
+
+def decide_directly(event: Json) -> Json:
+    """`{"message": …}`; raises Refused where the decision does not count."""
+    approval_id, decision = str(event["approval_id"]), str(event["decision"])
+    try:
+        arn = caller_of(event.get("identity") or {}, approval_id=approval_id, decision=decision)
+    except NotKnown as error:
+        raise Refused(403, str(error)) from error
+    wish = Wish(
+        decision=decision,
+        by=arn,
+        source=f"IAM {event.get('source') or ''}".strip()[:300],
         comment=str(event.get("comment") or ""),
     )
-    return {"message": decide(load(str(event["approval_id"])), wish)}
+    message = decide(_known(approval_id), wish)
+    _decided(approval_id, wish)
+    return {"message": message}
 
 
-def _respond_to(event: dict[str, Any]) -> dict[str, Any]:
-    method = event["requestContext"]["http"]["method"]
+def _respond_to(event: Json) -> Json:
+    method = str(event["requestContext"]["http"].get("method", ""))
     try:
-        status, page = respond(read_request(event))
+        answer = respond(read_request(event))
     except Refused as refused:
-        logger.warning("refused: %s", json.dumps({"status": refused.status, "why": refused.message}))
-        status, page = refused.status, message_page("This does not count", refused.message)
-    except (ClientError, BotoCoreError):
-        # What was written stays written: the same answer again is taken further.
+        _log_refusal(event, refused)
+        answer = Answer(status=refused.status, page=message_page("This does not count", refused.message))
+    except (ClientError, BotoCoreError, TimeoutError):
+        # What was written stays written: the run takes it in its next round at the latest.
         logger.exception("A service failed")
-        status = 503
-        page = message_page("Try again", "A service did not answer. Send your decision again in a moment.")
-    headers = HEADERS | ({"Allow": "GET, HEAD, POST"} if status == 405 else {})
-    return {"statusCode": status, "headers": headers, "body": "" if method == "HEAD" else page}
+        answer = Answer(
+            status=503,
+            page=message_page("Try again", "A service did not answer. Open the link again in a moment."),
+        )
+    headers = HEADERS | ({"Allow": ", ".join(METHODS)} if answer.status == 405 else {})
+    response: Json = {
+        "statusCode": answer.status,
+        "headers": headers,
+        "body": "" if method == "HEAD" else answer.page,
+    }
+    if answer.nonce:
+        secure = "; Secure" if _headers(event).get("x-forwarded-proto") == "https" else ""
+        response["cookies"] = [f"{COOKIE}={answer.nonce}; HttpOnly; SameSite=Strict; Max-Age={3600}{secure}"]
+    return response
 
 
-def read_request(event: dict[str, Any]) -> Request:
+def _log_refusal(event: Json, refused: Refused) -> None:
+    http = event["requestContext"]["http"]
+    told = {
+        "status": refused.status,
+        "why": refused.message,
+        "method": http.get("method"),
+        "from": http.get("sourceIp"),
+        "user_agent": str(http.get("userAgent", ""))[:200],
+    }
+    logger.warning("refused: %s", json.dumps(told))
+
+
+def read_request(event: Json) -> Request:
     """Raises Refused for a body that is too large or no Base64."""
     body = str(event.get("body") or "")
     if len(body) > 2 * BODY_BYTES:
@@ -72,67 +125,116 @@ def read_request(event: dict[str, Any]) -> Request:
         content = base64.b64decode(body, validate=True) if event.get("isBase64Encoded") else body.encode()
     except (binascii.Error, ValueError) as error:
         raise Refused(400, "The request cannot be read.") from error
+    http = event["requestContext"]["http"]
+    cookies = [str(cookie).partition("=") for cookie in event.get("cookies") or ()]
     return Request(
-        method=event["requestContext"]["http"]["method"],
-        host=str(event["requestContext"].get("domainName", "")),
+        method=str(http.get("method", "")),
         query=_pairs(str(event.get("rawQueryString") or "")),
-        headers={name.lower(): value for name, value in (event.get("headers") or {}).items()},
+        headers=_headers(event),
+        nonce=next((value for name, _, value in cookies if name == COOKIE), ""),
+        source=f"{http.get('sourceIp', '')} {http.get('userAgent', '')}".strip()[:300],
         body=content,
     )
 
 
-def respond(request: Request) -> tuple[int, str]:
+def respond(request: Request) -> Answer:
     """The status and the page. Raises Refused where there is nothing to show or to decide."""
-    if request.method not in ("GET", "HEAD", "POST"):
+    if request.method not in METHODS:
         raise Refused(405, "This page is opened, and its form is sent; nothing else.")
     if request.method == "POST":
         form = _form(request)
-        approval = _linked(form)
-        return _decide(approval, form)
+        return _decide(_linked(form), form, request)
     approval = _linked(request.query)
-    if approval.status != "pending":
-        return 200, decided_page(approval)
-    return 200, _form_again(approval, request.query)
+    if not approval.is_pending or request.query["decision"] == LOOK:
+        return Answer(status=200, page=look_page(approval))
+    return _form_again(approval, request.query)
 
 
 def _linked(query: dict[str, str]) -> Approval:
     """The approval that a signed link names. Raises Refused for any other link."""
     if not is_signed(query):
         raise Refused(403, "This link is not one of ours, or it was changed on the way.")
-    if int(query["expires"]) <= time.time():
-        raise Refused(410, f"The request expired at {moment(int(query['expires']))}.")
-    return load(query["id"])
+    approval = _known(query["id"])
+    if approval.is_pending and approval.expires_at <= time.time():
+        raise Refused(410, f"The request expired at {moment(approval.expires_at)}. Nothing was decided.")
+    return approval
+
+
+def _known(approval_id: str) -> Approval:
+    approval = find(approval_id)
+    if approval is None:
+        raise Refused(404, "This approval does not exist, or it was removed long after it had ended.")
+    return approval
 
 
 def _form(request: Request) -> dict[str, str]:
+    """The form's fields. Raises Refused for one that is not from our own page, opened in this browser."""
     if request.headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none"):
         raise Refused(403, "The form was sent from another site.")
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() != FORM:
         raise Refused(415, f"The form is sent as {FORM}.")
     if len(request.body) > BODY_BYTES:
         raise Refused(413, "The form is too large.")
-    return _pairs(request.body.decode(errors="replace"))
+    form = _pairs(request.body.decode(errors="replace"))
+    if not is_signed(form) or form["decision"] == LOOK:
+        raise Refused(403, "This link is not one of ours, or it was changed on the way.")
+    if not is_form_token(form.get("form_token", ""), form, request.nonce):
+        raise Refused(
+            403,
+            "The form is not from a page that this browser opened within the last hour: open the link again.",
+        )
+    return form
 
 
-def _decide(approval: Approval, form: dict[str, str]) -> tuple[int, str]:
-    wish = Decision(
-        decision=form["decision"], decided_by=form.get("decided_by", ""), comment=form.get("comment", "")
+def _decide(approval: Approval, form: dict[str, str], request: Request) -> Answer:
+    approvers = approval.rules.approvers
+    wish = Wish(
+        decision=form["decision"],
+        by=approvers[int(form["approver"])]
+        if form["approver"]
+        else form.get("decided_by", "").strip().lower(),
+        source=request.source,
+        comment=form.get("comment", ""),
     )
     try:
         message = decide(approval, wish)
     except Refused as refused:
         if refused.status != 422:
             raise
-        return 422, _form_again(approval, form, said=refused.message)
-    logger.info("decided: %s", json.dumps({"approval_id": approval.approval_id, "decision": wish.decision}))
-    return 200, message_page("Thank you", message)
+        return _form_again(approval, form, said_wrong=refused.message)
+    _decided(approval.approval_id, wish)
+    return Answer(status=200, page=message_page("Thank you", message))
 
 
-def _form_again(approval: Approval, query: dict[str, str], *, said: str = "") -> str:
-    opposite = "reject" if query["decision"] == "approve" else "approve"
-    return form_page(
-        approval, query["decision"], query, other=link("", approval, opposite), typed=query, said=said
+def _decided(approval_id: str, wish: Wish) -> None:
+    logger.info(
+        "decided: %s", json.dumps({"approval_id": approval_id, "decision": wish.decision, "by": wish.by})
     )
+    approval_webhook.announce(_known(approval_id), "approval.decided")
+
+
+def _form_again(approval: Approval, query: dict[str, str], *, said_wrong: str = "") -> Answer:
+    opposite = "reject" if query["decision"] == "approve" else "approve"
+    nonce = new_nonce()
+    page = form_page(
+        approval,
+        query,
+        token=form_token(query, nonce),
+        opposite=link(
+            "",
+            approval_id=approval.approval_id,
+            decision=opposite,
+            approver=query["approver"],
+            expires_at=approval.expires_at,
+        ),
+        typed=query,
+        said_wrong=said_wrong,
+    )
+    return Answer(status=422 if said_wrong else 200, page=page, nonce=nonce)
+
+
+def _headers(event: Json) -> dict[str, str]:
+    return {str(name).lower(): str(value) for name, value in (event.get("headers") or {}).items()}
 
 
 def _pairs(text: str) -> dict[str, str]:

@@ -5,20 +5,24 @@ import hashlib
 from collections.abc import Mapping
 from html import escape
 
-from approval_text import MATRIX_CLASSES, Matrix, confusions, count, facts, matrix
-from approvals import COMMENT_LENGTH, NAME_LENGTH, Approval, decided
+from approval_links import LINK
+from approval_text import class_rows, facts
+from approvals import Approval, said
+
+COMMENT_LENGTH = 800
+NAME_LENGTH = 100
 
 STYLE = """
 :root { color-scheme: light dark; --text: #1d2433; --soft: #5c6679; --line: #d9dee8; --paper: #fff;
-  --ground: #f3f5f9; --yes: #14733c; --no: #b3261e; --bar: 20, 115, 60 }
+  --ground: #f3f5f9; --yes: #14733c; --no: #b3261e }
 @media (prefers-color-scheme: dark) { :root { --text: #e6e9f0; --soft: #9aa4b8; --line: #333c4e;
-  --paper: #1b212d; --ground: #11151d; --yes: #3fae6c; --no: #f0776d; --bar: 63, 174, 108 } }
+  --paper: #1b212d; --ground: #11151d; --yes: #3fae6c; --no: #f0776d } }
 * { box-sizing: border-box }
 body { margin: 0; padding: 2rem 1rem; background: var(--ground); color: var(--text);
   font: 16px/1.5 system-ui, sans-serif }
 main { max-width: 46rem; margin: auto; padding: 1.5rem 2rem 2rem; background: var(--paper);
   border: 1px solid var(--line); border-radius: .75rem }
-h1 { font-size: 1.35rem; margin: 0 0 1rem }
+h1 { font-size: 1.35rem; margin: 0 0 1rem; overflow-wrap: anywhere }
 dl { display: grid; grid-template-columns: max-content 1fr; gap: .25rem 1.25rem; margin: 0 }
 dt, label, caption { color: var(--soft) }
 dd { margin: 0; overflow-wrap: anywhere }
@@ -34,9 +38,20 @@ button { margin-top: 1.25rem; padding: .6rem 1.4rem; font: inherit; font-weight:
   border: 0; border-radius: .4rem; cursor: pointer }
 .approve { background: var(--yes) } .reject { background: var(--no) }
 .said { padding: .75rem 1rem; border-left: .25rem solid var(--no); background: var(--ground) }
+.so { padding: .75rem 1rem; border-left: .25rem solid var(--yes); background: var(--ground) }
 a { color: inherit }
 @media (max-width: 34rem) { main { padding: 1rem } dl { grid-template-columns: 1fr }
-  dd { margin-bottom: .5rem } }
+  dd { margin-bottom: .5rem } button { width: 100% } }
+"""
+
+MAIL_STYLE = """
+@media (prefers-color-scheme: dark) {
+  .ground { background: #11151d !important } .paper { background: #1b212d !important }
+  .text { color: #e6e9f0 !important } .soft { color: #9aa4b8 !important }
+  .line { border-color: #333c4e !important } }
+@media (max-width: 480px) { .stack { display: block !important; width: auto !important;
+  padding: 0 !important } .paper { padding: 16px !important } .button { display: block !important;
+  margin: 0 0 12px !important; text-align: center !important } }
 """
 
 _STYLE_HASH = base64.b64encode(hashlib.sha256(STYLE.encode()).digest()).decode()
@@ -51,6 +66,7 @@ HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
     "Cache-Control": "no-store",
+    "Cross-Origin-Opener-Policy": "same-origin",
     "X-Robots-Tag": "noindex, nofollow",
     "Strict-Transport-Security": "max-age=31536000",
 }
@@ -58,46 +74,47 @@ HEADERS = {
 
 def form_page(
     approval: Approval,
-    decision: str,
     query: Mapping[str, str],
     *,
-    other: str,
+    token: str,
+    opposite: str,
     typed: Mapping[str, str],
-    said: str,
+    said_wrong: str,
 ) -> str:
-    """What is to be approved, and the form for this decision; `other` is the link to the other decision.
+    """What is to be approved, and the form for the link's decision.
 
-    `typed` fills the fields, and `said` says what was wrong, when the form comes back.
+    `token` is the form's own, `opposite` the link to the other decision. `typed` fills the fields, and
+    `said_wrong` says what was wrong, when the form comes back.
     """
-    verb, opposite = ("Approve", "Reject") if decision == "approve" else ("Reject", "Approve")
+    verb, other = ("Approve", "Reject") if query["decision"] == "approve" else ("Reject", "Approve")
     hidden = "".join(
-        f'<input type="hidden" name="{name}" value="{escape(query[name])}">'
-        for name in ("id", "decision", "expires", "signature")
+        f'<input type="hidden" name="{name}" value="{escape(value)}">'
+        for name, value in {**{name: query[name] for name in LINK}, "form_token": token}.items()
     )
-    needed = " required" if decision == "reject" else ""
-    why = "Why (needed)" if needed else "Comment"
+    is_rejection = query["decision"] == "reject"
+    wrong = f'<p class="said" role="alert">{escape(said_wrong)}</p>' if said_wrong else ""
     return page(
         approval.subject,
-        f"""{f'<p class="said" role="alert">{escape(said)}</p>' if said else ""}
-{_facts(approval)}
-{_matrix(matrix(approval))}
+        f"""{wrong}{_so_far(approval)}{_facts(approval)}{_classes(approval)}{_matrix(approval)}
 <form method="post">{hidden}
-<label for="decided_by">Your name</label>
-<input type="text" id="decided_by" name="decided_by" required maxlength="{NAME_LENGTH}" autocomplete="name"
- value="{escape(typed.get("decided_by", ""))}">
-<label for="comment">{why}</label>
-<textarea id="comment" name="comment" rows="3" maxlength="{COMMENT_LENGTH}"{needed}>{
-            escape(typed.get("comment", ""))
-        }</textarea>
-<button class="{decision}">{verb}</button>
+{_who(approval, query, typed)}
+<label for="comment">{"Why (needed)" if is_rejection else "Comment"}</label>
+<textarea id="comment" name="comment" rows="3" maxlength="{COMMENT_LENGTH}"{
+            " required" if is_rejection else ""
+        }>{escape(typed.get("comment", ""))}</textarea>
+<button class="{escape(query["decision"])}">{verb}</button>
 </form>
-<p><a href="{escape(other)}">{opposite} instead</a></p>""",
+<p><a href="{escape(opposite)}">{other} instead</a></p>""",
     )
 
 
-def decided_page(approval: Approval) -> str:
-    """An approval that is not open any more."""
-    return page(approval.subject, f'<p class="said">{escape(decided(approval))}</p>{_facts(approval)}')
+def look_page(approval: Approval) -> str:
+    """An approval without a form: one that is not open any more, or that a link only shows."""
+    return page(
+        approval.subject,
+        f'<p class="so">{escape(said(approval))}</p>'
+        f"{_facts(approval)}{_classes(approval)}{_matrix(approval)}",
+    )
 
 
 def message_page(title: str, message: str) -> str:
@@ -121,15 +138,96 @@ def page(title: str, body: str) -> str:
 """
 
 
-def mail(approval: Approval, *, approve: str, reject: str) -> str:
-    """The mail in HTML: the same facts, and two buttons that open the page."""
-    return page(
-        approval.subject,
-        f"""{_facts(approval)}
-{_matrix(matrix(approval))}
-<p><a href="{escape(approve)}">Look and approve</a> &nbsp; <a href="{escape(reject)}">Look and reject</a></p>
-<p>Opening a link decides nothing: the page behind it asks again.</p>""",
+def mail_page(approval: Approval, *, heading: str, links: Mapping[str, str], picture: str) -> str:
+    """The mail in HTML: tables and styles in place, since that is what mail programs read."""
+    colours = {"Look and approve": "#14733c", "Look and reject": "#b3261e"}
+    font = "font:15px/1.5 -apple-system,'Segoe UI',Roboto,Helvetica,Arial,sans-serif"
+    cell = "padding:2px 16px 2px 0;vertical-align:top;text-align:left"
+    rows = "".join(
+        f'<tr><td class="stack soft" style="{cell};color:#5c6679;white-space:nowrap">{escape(name)}</td>'
+        f'<td class="stack text" style="{cell};color:#1d2433;word-break:break-word">{escape(value)}</td></tr>'
+        for name, value in facts(approval)
     )
+    buttons = "".join(
+        f'<a class="button" href="{escape(address)}" style="display:inline-block;margin:0 12px 0 0;'
+        f"padding:10px 20px;border-radius:6px;background:{colours[what]};color:#ffffff;font-weight:600;"
+        f'text-decoration:none">{escape(what)}</a>'
+        for what, address in links.items()
+    )
+    note = (
+        '<p class="soft" style="margin:12px 0 0;color:#5c6679;font-size:13px">'
+        "Opening a link decides nothing: the page behind it asks again.</p>"
+        if links
+        else ""
+    )
+    shown = (
+        f'<p style="margin:20px 0 0"><img src="{escape(picture)}" width="420" alt="Confusion matrix" '
+        'style="max-width:100%;height:auto;border-radius:6px;background:#ffffff"></p>'
+        if picture
+        else ""
+    )
+    return f"""<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="color-scheme" content="light dark">
+<meta name="supported-color-schemes" content="light dark">
+<title>{escape(approval.subject)}</title>
+<style>{MAIL_STYLE}</style>
+</head>
+<body class="ground" style="margin:0;padding:0;background:#f3f5f9">
+<table role="presentation" class="ground" width="100%" cellpadding="0" cellspacing="0"
+ style="background:#f3f5f9">
+<tr><td align="center" style="padding:20px 8px">
+<table role="presentation" width="100%" cellpadding="0" cellspacing="0" style="max-width:680px">
+<tr><td class="paper line text" style="{font};padding:24px 28px;background:#ffffff;
+ border:1px solid #d9dee8;border-radius:10px;color:#1d2433">
+<h1 class="text" style="margin:0 0 16px;font-size:19px;line-height:1.3;color:#1d2433">{escape(heading)}</h1>
+<p style="margin:0 0 20px">{buttons}</p>
+<table role="presentation" cellpadding="0" cellspacing="0" style="{font}">{rows}</table>
+{_mail_classes(approval)}
+{shown}
+{note}
+</td></tr></table>
+</td></tr></table>
+</body>
+</html>
+"""
+
+
+def _mail_classes(approval: Approval) -> str:
+    rows = class_rows(approval)
+    if not rows:
+        return ""
+    cell = "padding:3px 12px;border:1px solid #d9dee8;text-align:right"
+    head = "".join(
+        f'<th class="line soft" style="{cell};color:#5c6679;font-weight:400">{name}</th>'
+        for name in ("class", "recall", "champion", "change")
+    )
+    body = "".join(
+        "<tr>"
+        + "".join(f'<td class="line text" style="{cell};color:#1d2433">{escape(value)}</td>' for value in row)
+        + "</tr>"
+        for row in rows
+    )
+    return (
+        '<table class="line" cellpadding="0" cellspacing="0" style="margin:20px 0 0;border-collapse:collapse;'
+        f'font-size:14px"><tr>{head}</tr>{body}</table>'
+    )
+
+
+def _who(approval: Approval, query: Mapping[str, str], typed: Mapping[str, str]) -> str:
+    """A link of one's own says who decides; behind a topic's link somebody says it themselves."""
+    if query["approver"]:
+        return f"<p>You decide as {escape(approval.rules.approvers[int(query['approver'])])}.</p>"
+    return f"""<label for="decided_by">Your mail address</label>
+<input type="text" id="decided_by" name="decided_by" required maxlength="{NAME_LENGTH}" autocomplete="email"
+ value="{escape(typed.get("decided_by", ""))}">"""
+
+
+def _so_far(approval: Approval) -> str:
+    return f'<p class="so">{escape(said(approval))}</p>' if approval.votes else ""
 
 
 def _facts(approval: Approval) -> str:
@@ -137,20 +235,30 @@ def _facts(approval: Approval) -> str:
     return f"<dl>{rows}</dl>"
 
 
-def _matrix(counts: Matrix) -> str:
+def _classes(approval: Approval) -> str:
+    rows = "".join(
+        f'<tr><th scope="row">{escape(row[0])}</th>'
+        + "".join(f"<td>{escape(value)}</td>" for value in row[1:])
+        + "</tr>"
+        for row in class_rows(approval)
+    )
+    head = "<tr><td></td>" + "".join(f'<th scope="col">{name}</th>' for name in ("now", "champion", "change"))
+    return _table("Recall of each class, beside the champion's", f"{head}</tr>{rows}") if rows else ""
+
+
+def _matrix(approval: Approval) -> str:
+    counts = approval.details.get("matrix")
     if not counts:
-        return ""
-    if len(counts) > MATRIX_CLASSES:
         rows = "".join(
-            f"<tr><td>{escape(actual)}</td><td>{escape(said)}</td><td>{count(times)}</td></tr>"
-            for actual, said, times in confusions(counts)
+            f"<tr><td>{escape(actual)}</td><td>{escape(predicted)}</td><td>{times:g}</td></tr>"
+            for actual, predicted, times in approval.details.get("confusions", ())
         )
-        return _table("Most frequent confusions", "<tr><th>shown<th>said<th>times</tr>" + rows)
+        return _table("Most frequent confusions", f"<tr><th>shown<th>said<th>times</tr>{rows}")
     names = list(counts)
     head = "<tr><td></td>" + "".join(f'<th scope="col">{escape(name)}</th>' for name in names) + "</tr>"
     rows = "".join(
         f'<tr><th scope="row">{escape(name)}</th>'
-        + "".join(f"<td>{count(counts[name].get(column, 0))}</td>" for column in names)
+        + "".join(f"<td>{counts[name].get(column, 0):g}</td>" for column in names)
         + "</tr>"
         for name in names
     )

@@ -1,99 +1,110 @@
-"""What is to be approved, as rows of facts and as plain text: for the mail, and for the page."""
+"""What is to be approved, as rows of facts and as plain text: for the mail, the page and the webhook."""
 
 from typing import Any
 
-from approvals import Approval, moment
+from approvals import Approval, moment, said
 
-MATRIX_CLASSES = 12
-"""With more classes than this, the confusions that happen most are named instead of the whole matrix."""
-CONFUSIONS = 10
-NAME_WIDTH = 12
-
-Matrix = dict[str, dict[str, float]]
+Json = Any
 
 
 def facts(approval: Approval) -> list[tuple[str, str]]:
     """What a person needs to know, in the order of its weight; only what the request has."""
     details = approval.details
     rows = [
-        ("Accuracy", _accuracy(details)),
-        ("Endpoint tests", str((details.get("TestReport") or {}).get("text", ""))),
-        ("Model package", str(details.get("ModelPackageArn", ""))),
+        ("Accuracy", accuracy(details["accuracy"])),
+        ("Champion", champion(details.get("champion"))),
+        ("Endpoint tests", tests(details.get("tests"))),
+        ("Started by", approval.started_by),
         ("Run", approval.run_id),
-        ("Commit", str(details.get("Commit", ""))),
-        ("Data set", str(details.get("DatasetUri", ""))),
-        ("Data SHA-256", str(details.get("DatasetSha256", ""))),
-        ("Training job", str(details.get("TrainingJobName", ""))),
-        ("Report", str(details.get("Report", ""))),
-        ("Execution", str(details.get("ExecutionArn", ""))),
-        ("Asked", moment(approval.requested_at)),
+        ("Commit", details.get("commit", "")),
+        ("Data set", details.get("dataset", "")),
+        ("Data SHA-256", details.get("dataset_sha256", "")),
+        ("Model package", approval.model_package_arn),
+        ("Model SHA-256", approval.bound.get("artifact", {}).get("sha256", "")),
+        ("Training job", details.get("training_job", "")),
+        ("Report", details.get("report", "")),
+        ("Execution", approval.execution_arn),
+        ("Asked", asked(approval)),
         ("Expires", moment(approval.expires_at)),
     ]
     return [(name, value) for name, value in rows if value]
 
 
-def matrix(approval: Approval) -> Matrix:
-    """Rows are what the images show, columns what the model said."""
-    return approval.details.get("ConfusionMatrix") or {}
+def accuracy(measured: dict[str, Json]) -> str:
+    threshold = measured.get("threshold")
+    text = (
+        f"{measured['value']:.4f} (95 %: {measured['low']:.4f} to {measured['high']:.4f}, "
+        f"{measured['images']:,} images)"
+    )
+    if threshold is None:
+        return text
+    side = "at or above" if measured["value"] >= threshold else "below"
+    return f"{text}, {side} the threshold of {threshold:g}"
 
 
-def confusions(counts: Matrix) -> list[tuple[str, str, float]]:
-    """(what it shows, what the model said, how often), the most frequent first."""
-    wrong = [
-        (actual, predicted, count)
-        for actual, row in counts.items()
-        for predicted, count in row.items()
-        if actual != predicted and count
+def champion(compared: dict[str, Json] | None) -> str:
+    """How it does beside what production serves."""
+    if not compared:
+        return "none: nothing serves in production"
+    data = "the same test data" if compared["is_same_data"] else "other test data"
+    return (
+        f"version {compared['version']} has {compared['value']:.4f} on {data}; the difference is "
+        f"{points(compared['difference'])} points (95 %: {points(compared['difference_low'])} to "
+        f"{points(compared['difference_high'])})"
+    )
+
+
+def points(share: float) -> str:
+    """0.0123 as "+1.2"."""
+    return f"{100 * share:+.1f}".replace("-", "\N{MINUS SIGN}")
+
+
+def tests(report: dict[str, Json] | None) -> str:
+    return str((report or {}).get("text") or "")
+
+
+def asked(approval: Approval) -> str:
+    """When, and who, where more than one are asked."""
+    approvers = approval.rules.approvers
+    when = moment(approval.requested_at)
+    if len(approvers) < 2:
+        return when
+    return f"{when}: {', '.join(approvers)}; {approval.rules.required} of them must approve"
+
+
+def class_rows(approval: Approval) -> list[tuple[str, str, str, str]]:
+    """(class, recall, the champion's recall, change), as percentages and points."""
+    return [
+        (
+            row["name"],
+            f"{100 * row['recall']:.1f} %",
+            "" if row["before"] is None else f"{100 * row['before']:.1f} %",
+            "" if row["before"] is None else points(row["recall"] - row["before"]),
+        )
+        for row in approval.details.get("classes", ())
     ]
-    return sorted(wrong, key=lambda confusion: -confusion[2])[:CONFUSIONS]
 
 
-def plain_text(approval: Approval, *, approve: str, reject: str) -> str:
+def plain_text(approval: Approval, *, heading: str, links: dict[str, str]) -> str:
     """The mail for a reader that shows no HTML."""
-    lines = [f"{approval.subject}: your decision is asked for.", ""]
+    lines = [heading, ""]
     rows = facts(approval)
     width = max(len(name) for name, _ in rows)
     lines += [f"{name + ':':<{width + 1}} {value}" for name, value in rows]
-    if counts := matrix(approval):
-        lines += ["", *_matrix_lines(counts)]
-    lines += [
-        "",
-        "Look and approve:",
-        approve,
-        "",
-        "Look and reject:",
-        reject,
-        "",
-        "Opening a link decides nothing: the page behind it asks again.",
-    ]
+    if classes := class_rows(approval):
+        wide = max(len(row[0]) for row in classes)
+        lines += ["", "Recall of each class, beside the champion's:"]
+        lines += [
+            f"  {name:<{wide}}  {now:>7}" + (f"  {before:>7}  {change:>6}" if before else "")
+            for name, now, before, change in classes
+        ]
+    if confusions := approval.details.get("confusions"):
+        lines += ["", "Most frequent confusions (what it shows, what the model said, times):"]
+        lines += [f"  {actual}, {predicted}, {count:g}" for actual, predicted, count in confusions]
+    if approval.votes:
+        lines += ["", said(approval)]
+    for what, address in links.items():
+        lines += ["", f"{what}:", address]
+    if links:
+        lines += ["", "Opening a link decides nothing: the page behind it asks again."]
     return "\n".join(lines) + "\n"
-
-
-def count(value: float) -> str:
-    return f"{value:g}"
-
-
-def _accuracy(details: dict[str, Any]) -> str:
-    if "Accuracy" not in details:
-        return ""
-    threshold = details.get("AccuracyThreshold")
-    asked = f" (the threshold is {float(threshold):.4g})" if threshold is not None else ""
-    return f"{float(details['Accuracy']):.4f}{asked}"
-
-
-def _matrix_lines(counts: Matrix) -> list[str]:
-    if len(counts) > MATRIX_CLASSES:
-        lines = ["Most frequent confusions (shown, said, times):"]
-        return lines + [f"  {actual}, {said}, {count(times)}" for actual, said, times in confusions(counts)]
-    names = list(counts)
-    wide = max(5, min(NAME_WIDTH, max(len(name) for name in names)))
-    head = " " * (wide + 2) + " ".join(f"{name[:wide]:>{wide}}" for name in names)
-    return [
-        "Confusion matrix (rows: what it shows, columns: what the model said):",
-        head,
-        *(
-            f"{name[:wide]:<{wide}}  "
-            + " ".join(f"{count(counts[name].get(column, 0)):>{wide}}" for column in names)
-            for name in names
-        ),
-    ]

@@ -16,6 +16,9 @@ from stagegate.local import function_worker
 _KEPT = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "LD_LIBRARY_PATH")
 _MAX_LINE = 32 * 1024 * 1024  # a result of 6 MB, escaped as JSON in JSON
 _INIT_SECONDS = 10.0  # what Lambda gives a function to start
+_STARTS = 2 * (os.cpu_count() or 1)
+"""Workers that start at a time. Who waits for that takes a worker that has become idle meanwhile: a burst of
+short invocations is not a process each."""
 
 Json = Any
 
@@ -127,6 +130,7 @@ class Workers:
 
     idle: dict[Configured, list[Worker]] = field(default_factory=dict)
     all: set[Worker] = field(default_factory=set)
+    starting: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(_STARTS))
 
     async def invoke(
         self, configured: Configured, request: dict[str, Json], log: Callable[[str], None]
@@ -134,18 +138,11 @@ class Workers:
         """Run one event, within `request["timeout"]` seconds."""
         worker = self._take_idle(configured)
         if worker is None:
-            worker = await Worker.started(configured)
-            self.all.add(worker)
-            try:
-                failed = await asyncio.wait_for(worker.ready(log), _INIT_SECONDS)
-            except TimeoutError:
-                failed = _timed_out(request, _INIT_SECONDS)
-            except BaseException:
-                await self._discard(worker)
-                raise
-            if failed:
-                await self._discard(worker)
-                return failed
+            async with self.starting:
+                found = self._take_idle(configured) or await self._started(configured, request, log)
+            if isinstance(found, Outcome):
+                return found
+            worker = found
         try:
             outcome = await asyncio.wait_for(worker.invoke(request, log), request["timeout"])
         except TimeoutError:
@@ -159,6 +156,23 @@ class Workers:
         else:
             await self._discard(worker)
         return outcome
+
+    async def _started(
+        self, configured: Configured, request: dict[str, Json], log: Callable[[str], None]
+    ) -> Worker | Outcome:
+        """A worker with its handler imported, or the error in that."""
+        worker = await Worker.started(configured)
+        self.all.add(worker)
+        try:
+            failed = await asyncio.wait_for(worker.ready(log), _INIT_SECONDS)
+        except TimeoutError:
+            failed = _timed_out(request, _INIT_SECONDS)
+        except BaseException:
+            await self._discard(worker)
+            raise
+        if failed:
+            await self._discard(worker)
+        return failed or worker
 
     async def retire(self, name: str) -> None:
         """End the idle workers of a function that has changed or gone."""

@@ -106,10 +106,14 @@ class FunctionUrls(Service):
 async def event_of(request: Request, url_id: str, request_id: str) -> dict[str, Any]:
     """The event of a request (Lambda Developer Guide, "Request payload format")."""
     path = request.url.path.partition(url_id)[2] or "/"
-    headers = {name: ",".join(request.headers.getlist(name)) for name in request.headers}
+    client = request.client.host if request.client else "127.0.0.1"
+    headers = {name: ",".join(request.headers.getlist(name)) for name in request.headers} | {
+        "x-forwarded-for": client,
+        "x-forwarded-port": str(request.url.port or 80),
+        "x-forwarded-proto": request.url.scheme,
+    }
     body = await request.body()
     is_text = headers.get("content-type", "").startswith(_TEXT)
-    client = request.client.host if request.client else "127.0.0.1"
     parameters: dict[str, list[str]] = {}
     for name, value in request.query_params.multi_items():
         parameters.setdefault(name, []).append(value)

@@ -252,7 +252,12 @@ class Registry(Service):
         package |= {name: value for name, value in changes.items() if value is not None}
         package["CustomerMetadataProperties"] = properties or None
         package["LastModifiedTime"] = datetime.now(UTC)
-        self._save(package)
+        given = {**changes, "CustomerMetadataProperties": CustomerMetadataProperties}
+        if CustomerMetadataPropertiesToRemove:
+            given["CustomerMetadataProperties"] = properties
+        if not AdditionalInferenceSpecificationsToAdd:
+            given["AdditionalInferenceSpecifications"] = None
+        self._save(package, updated=[name for name, value in given.items() if value is not None])
         return {"ModelPackageArn": package["ModelPackageArn"]}
 
     def list_model_packages(
@@ -326,8 +331,11 @@ class Registry(Service):
             None,
         )
 
-    def _save(self, package: dict[str, Any]) -> None:
-        """Write a package and say so: the one place where a package changes."""
+    def _save(self, package: dict[str, Any], *, updated: list[str] | None = None) -> None:
+        """Write a package and say so: the one place where a package changes.
+
+        `updated`, the fields that an update gave, go into the event: a rule tells a decision from a note.
+        """
         arn = package["ModelPackageArn"]
         self.runtime.store.put(PACKAGE, _key(arn), {k: v for k, v in package.items() if v is not None})
         detail = {
@@ -338,7 +346,11 @@ class Registry(Service):
             Announcement(
                 source="aws.sagemaker",
                 detail_type="SageMaker Model Package State Change",
-                detail={**detail, "Tags": tags_of(self.runtime.store, arn)},
+                detail={
+                    **detail,
+                    **({"UpdatedModelPackageFields": updated} if updated else {}),
+                    "Tags": tags_of(self.runtime.store, arn),
+                },
                 resources=(arn,),
             )
         )

@@ -1,0 +1,29 @@
+"""The AWS clients of the functions, each made once a process. Calls that fail in passing are tried again."""
+
+import functools
+from typing import Any
+
+import botocore.session
+from botocore.config import Config
+from botocore.exceptions import ClientError
+
+_CONFIG = Config(connect_timeout=3, read_timeout=10, retries={"mode": "standard", "total_max_attempts": 5})
+
+
+@functools.cache
+def client(service: str) -> Any:
+    """botocore's own client: without boto3 above it, the functions start faster."""
+    return _session().create_client(service, config=_CONFIG)
+
+
+def error_code(error: ClientError) -> str:
+    """`ThrottlingException`, as the API has it."""
+    return str(error.response["Error"]["Code"])
+
+
+@functools.cache
+def _session() -> Any:
+    session = botocore.session.get_session()
+    # Whose signature it is can only be asked where it was made for (approval_caller).
+    session.set_config_variable("sts_regional_endpoints", "regional")
+    return session
