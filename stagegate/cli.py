@@ -22,7 +22,7 @@ from stagegate.config import Config, load_config
 from stagegate.deployment import Platform, assets_bucket, deploy_platform, read_platform
 from stagegate.errors import ReleaseFailed, StagegateError
 
-console = Console()
+console = Console(emoji=False)  # an ARN with ":secret:" is no picture
 
 _SHOWN = 12  # characters of an approval's id: enough to name it
 
@@ -34,7 +34,7 @@ class Commands(click.Group):
         try:
             return super().invoke(context)
         except StagegateError as error:
-            Console(stderr=True).print(f"[red]Error:[/] {escape(str(error))}", soft_wrap=True)
+            Console(stderr=True, emoji=False).print(f"[red]Error:[/] {escape(str(error))}", soft_wrap=True)
             sys.exit(1)
 
 
@@ -422,16 +422,14 @@ def approvals(services: Services, platform: Platform, everything: bool, as_json:
         [
             escape(approval.approval_id[:_SHOWN]),
             escape(approval.subject),
-            escape(approval.run_id),
             display.styled(approval.status),
             f"{len(approval.votes)} of {approval.required}",
-            escape(", ".join(vote.by for vote in approval.votes)),
             local_time(approval.requested),
             local_time(approval.expires),
         ]
         for approval in found
     ]
-    columns = ("id", "subject", "run", "status", "votes", "by", "requested", "expires")
+    columns = ("id", "subject", "status", "votes", "requested", "expires")
     print_table("Approvals", columns, rows)
 
 

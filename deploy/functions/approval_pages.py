@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from html import escape
 
 from approval_links import LINK
-from approval_text import class_rows, facts
+from approval_text import class_columns, class_rows, facts
 from approvals import Approval, said
 
 COMMENT_LENGTH = 800
@@ -155,10 +155,8 @@ def mail_page(approval: Approval, *, heading: str, links: Mapping[str, str], pic
         for what, address in links.items()
     )
     note = (
-        '<p class="soft" style="margin:12px 0 0;color:#5c6679;font-size:13px">'
+        '<p class="soft" style="margin:8px 0 20px;color:#5c6679;font-size:13px">'
         "Opening a link decides nothing: the page behind it asks again.</p>"
-        if links
-        else ""
     )
     shown = (
         f'<p style="margin:20px 0 0"><img src="{escape(picture)}" width="420" alt="Confusion matrix" '
@@ -184,11 +182,10 @@ def mail_page(approval: Approval, *, heading: str, links: Mapping[str, str], pic
 <tr><td class="paper line text" style="{font};padding:24px 28px;background:#ffffff;
  border:1px solid #d9dee8;border-radius:10px;color:#1d2433">
 <h1 class="text" style="margin:0 0 16px;font-size:19px;line-height:1.3;color:#1d2433">{escape(heading)}</h1>
-<p style="margin:0 0 20px">{buttons}</p>
+{f'<p style="margin:0 0 4px">{buttons}</p>{note}' if links else ""}
 <table role="presentation" cellpadding="0" cellspacing="0" style="{font}">{rows}</table>
 {_mail_classes(approval)}
 {shown}
-{note}
 </td></tr></table>
 </td></tr></table>
 </body>
@@ -203,7 +200,7 @@ def _mail_classes(approval: Approval) -> str:
     cell = "padding:3px 12px;border:1px solid #d9dee8;text-align:right"
     head = "".join(
         f'<th class="line soft" style="{cell};color:#5c6679;font-weight:400">{name}</th>'
-        for name in ("class", "recall", "champion", "change")
+        for name in ("class", *class_columns(approval))
     )
     body = "".join(
         "<tr>"
@@ -242,8 +239,8 @@ def _classes(approval: Approval) -> str:
         + "</tr>"
         for row in class_rows(approval)
     )
-    head = "<tr><td></td>" + "".join(f'<th scope="col">{name}</th>' for name in ("now", "champion", "change"))
-    return _table("Recall of each class, beside the champion's", f"{head}</tr>{rows}") if rows else ""
+    head = "<tr><td></td>" + "".join(f'<th scope="col">{name}</th>' for name in class_columns(approval))
+    return _table("Recall of each class", f"{head}</tr>{rows}") if rows else ""
 
 
 def _matrix(approval: Approval) -> str:

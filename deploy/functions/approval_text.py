@@ -72,17 +72,23 @@ def asked(approval: Approval) -> str:
     return f"{when}: {', '.join(approvers)}; {approval.rules.required} of them must approve"
 
 
-def class_rows(approval: Approval) -> list[tuple[str, str, str, str]]:
+def class_columns(approval: Approval) -> tuple[str, ...]:
+    """What `class_rows` has beside the class; without a champion there is nothing to compare with."""
+    return ("recall", "champion", "change") if approval.details.get("champion") else ("recall",)
+
+
+def class_rows(approval: Approval) -> list[tuple[str, ...]]:
     """(class, recall, the champion's recall, change), as percentages and points."""
-    return [
-        (
-            row["name"],
-            f"{100 * row['recall']:.1f} %",
-            "" if row["before"] is None else f"{100 * row['before']:.1f} %",
-            "" if row["before"] is None else points(row["recall"] - row["before"]),
-        )
-        for row in approval.details.get("classes", ())
-    ]
+    rows = []
+    for row in approval.details.get("classes", ()):
+        before = row["before"]
+        compared = ("", "") if before is None else (_percent(before), points(row["recall"] - before))
+        rows.append((row["name"], _percent(row["recall"]), *compared))
+    return [row[: 1 + len(class_columns(approval))] for row in rows]
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.1f} %"
 
 
 def plain_text(approval: Approval, *, heading: str, links: dict[str, str]) -> str:
@@ -92,12 +98,10 @@ def plain_text(approval: Approval, *, heading: str, links: dict[str, str]) -> st
     width = max(len(name) for name, _ in rows)
     lines += [f"{name + ':':<{width + 1}} {value}" for name, value in rows]
     if classes := class_rows(approval):
-        wide = max(len(row[0]) for row in classes)
-        lines += ["", "Recall of each class, beside the champion's:"]
-        lines += [
-            f"  {name:<{wide}}  {now:>7}" + (f"  {before:>7}  {change:>6}" if before else "")
-            for name, now, before, change in classes
-        ]
+        table = [("class", *class_columns(approval)), *classes]
+        wide = max(len(row[0]) for row in table)
+        lines += ["", "Recall of each class:"]
+        lines += [f"  {row[0]:<{wide}}" + "".join(f"  {value:>8}" for value in row[1:]) for row in table]
     if confusions := approval.details.get("confusions"):
         lines += ["", "Most frequent confusions (what it shows, what the model said, times):"]
         lines += [f"  {actual}, {predicted}, {count:g}" for actual, predicted, count in confusions]
