@@ -20,7 +20,8 @@ from stagegate.approvals import decide, find_approval, list_approvals, rotate_ke
 from stagegate.aws import Services, explained
 from stagegate.config import Config, load_config
 from stagegate.deployment import Platform, assets_bucket, deploy_platform, read_platform
-from stagegate.errors import ReleaseFailed, StagegateError
+from stagegate.errors import ConfigurationError, NotFound, NotReachable, ReleaseFailed, StagegateError
+from stagegate.inbox import inbox_page, read_inbox
 
 console = Console(emoji=False)  # an ARN with ":secret:" is no picture
 
@@ -479,9 +480,51 @@ def rotate_signing_key(services: Services, platform: Platform) -> None:
     console.print("  [green]✔[/] A new key signs; the one before it is valid until the next rotation.")
 
 
+@main.command()
+@click.argument("number", type=int, required=False)
+@as_json
+@click.pass_obj
+def inbox(config: Config, number: int | None, as_json: bool) -> None:
+    """List the mails that the local runtime has delivered, or show the one with NUMBER.
+
+    \b
+    Example:
+      stagegate inbox
+      stagegate inbox 3
+    """
+    if not config.is_local:
+        raise ConfigurationError("The inbox is the local runtime's: on AWS, mail goes to its recipients.")
+    if not local_server.is_answering(config.endpoint_url):
+        raise NotReachable(f"Nothing answers at {config.endpoint_url}: start it with `stagegate up`.")
+    mails = [mail for mail in read_inbox(config) if number in (None, mail.number)]
+    if number is not None and not mails:
+        raise NotFound(f"There is no mail {number}: see `stagegate inbox`.")
+    if as_json:
+        print_json([asdict(mail) for mail in mails])
+        return
+    if number is not None:
+        headers = [("From", mails[0].sender), ("To", mails[0].recipient), ("Date", mails[0].date)]
+        console.print(f"[bold]{escape(mails[0].subject)}[/]", highlight=False)
+        for name, value in headers:
+            console.print(f"[dim]{name + ':':<6}[/] {escape(value)}", highlight=False)
+        click.echo(f"\n{mails[0].text}")
+        return
+    rows = [
+        [str(mail.number), escape(mail.date), escape(mail.recipient), escape(mail.subject)] for mail in mails
+    ]
+    print_table("Mails", ("mail", "date", "to", "subject"), rows)
+    console.print(f"  In a browser: {inbox_page(config)}", soft_wrap=True)
+
+
 @main.group()
 def audit() -> None:
-    """The record of all decisions: who, what, when, from where, why."""
+    """The record of all decisions: who, what, when, from where, why.
+
+    \b
+    Example:
+      stagegate audit log
+      stagegate audit verify
+    """
 
 
 @audit.command("verify")

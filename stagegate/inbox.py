@@ -17,10 +17,23 @@ from stagegate.errors import ReleaseFailed
 
 @dataclass(frozen=True, kw_only=True)
 class Mail:
+    """`mail_id` begins with the mail's number, as in 000003-8c1f…."""
+
     mail_id: str
+    sender: str
     recipient: str
     subject: str
+    date: str
     text: str
+
+    @property
+    def number(self) -> int:
+        return int(self.mail_id.partition("-")[0])
+
+
+def inbox_page(config: Config) -> str:
+    """Where a browser shows it."""
+    return f"{config.endpoint_url}/_stagegate/inbox"
 
 
 def read_inbox(config: Config) -> list[Mail]:
@@ -36,8 +49,10 @@ def _mail(config: Config, mail_id: str) -> Mail:
     body = message.get_body(preferencelist=("plain", "html"))
     return Mail(
         mail_id=mail_id,
+        sender=str(message["From"]),
         recipient=str(message["To"]),
         subject=str(message["Subject"]).strip(),
+        date=str(message["Date"]),
         text=body.get_content() if body else "",
     )
 

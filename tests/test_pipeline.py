@@ -1,9 +1,8 @@
-"""What the commands read of an execution's history, and of the approvals table."""
+"""What the commands read of an execution's history."""
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
-import boto3
 import pytest
 from moto import mock_aws
 
@@ -12,15 +11,12 @@ from stagegate.config import Config
 from stagegate.deployment import Platform
 from stagegate.errors import ConfigurationError, NotFound
 from stagegate.pipeline import (
-    Approval,
     History,
     RunEnded,
     StateEntered,
     StateExited,
     TaskStarted,
-    find_approval,
     find_run,
-    list_approvals,
     new_run_id,
     upload_dataset,
 )
@@ -32,6 +28,8 @@ PLATFORM = Platform(
     model_deploy_arn="arn:aws:states:us-east-1:123456789012:stateMachine:stagegate-model-deploy",
     model_package_group="stagegate-models",
     approval_table="approvals",
+    approval_record="record",
+    signing_key_arn="key",
     decision_url="http://127.0.0.1/",
 )
 
@@ -152,55 +150,6 @@ def services(monkeypatch):
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
     with mock_aws():
         yield Services(Config(target="aws"))
-
-
-def test_approvals_that_still_wait_are_listed_and_found_by_the_start_of_their_id(services):
-    boto3.client("dynamodb", "us-east-1").create_table(
-        TableName="approvals",
-        KeySchema=[{"AttributeName": "approval_id", "KeyType": "HASH"}],
-        AttributeDefinitions=[{"AttributeName": "approval_id", "AttributeType": "S"}],
-        BillingMode="PAY_PER_REQUEST",
-    )
-    now = datetime.now(UTC).replace(microsecond=0)
-
-    def put(approval_id, status, expires):
-        services("dynamodb").put_item(
-            TableName="approvals",
-            Item={
-                "approval_id": {"S": approval_id},
-                "subject": {"S": "model"},
-                "status": {"S": status},
-                "run_id": {"S": "r-1"},
-                "requested_at": {"N": str(int(now.timestamp()))},
-                "expires_at": {"N": str(int(expires.timestamp()))},
-            },
-        )
-
-    hour = timedelta(hours=1)
-    put("waits", "pending", now + hour)
-    put("decided", "approved", now + hour)
-    put("expired", "pending", now - hour)
-
-    waiting = list_approvals(services, PLATFORM)
-
-    assert waiting == [
-        Approval(
-            approval_id="waits",
-            subject="model",
-            status="pending",
-            run_id="r-1",
-            requested=now,
-            expires=now + hour,
-        )
-    ]
-    everything = {approval.approval_id for approval in list_approvals(services, PLATFORM, pending=False)}
-    assert everything == {"waits", "decided", "expired"}
-
-    assert find_approval(services, PLATFORM, "wa").approval_id == "waits"
-    with pytest.raises(NotFound, match="There is no approval 'x'"):
-        find_approval(services, PLATFORM, "x")
-    with pytest.raises(NotFound, match="3 approvals begin with ''"):
-        find_approval(services, PLATFORM, "")
 
 
 def test_a_dataset_is_uploaded_and_an_uri_taken_as_it_is(services, tmp_path):

@@ -105,8 +105,8 @@ def ask(
     end = call(config, f"End{name}", {"Action": "expire", **common}, gives=ANSWER, result_path="$.Approval")
     end.add_catch(caught(broken))
     end.next(decided)
-    begin = jsonata(Pass(f"{name}Rules"), output=f"{{% {BEGUN} %}}")
-    next_round = jsonata(Pass(f"{name}Round"), output=f"{{% {ROUND} %}}")
+    begin = jsonata(Pass(f"{name}Rules"), output=in_one_line(BEGUN))
+    next_round = jsonata(Pass(f"{name}Round"), output=in_one_line(ROUND))
     request.add_retry(passing())
     request.add_catch(caught(next_round, errors=("States.Timeout",), path="$.Asking.Over"))
     request.add_catch(caught(broken))
@@ -114,6 +114,11 @@ def ask(
     is_open = ChoiceRule.NumericGreaterThan("$.Asking.Left", 0)
     next_round.next(chosen(f"Is{name}Open", [(is_open, request)], default=end))
     return Chain([begin, next_round])
+
+
+def in_one_line(expression: str) -> str:
+    """As a JSONata field takes it: not every validator lets it have more lines."""
+    return f"{{% {' '.join(expression.split())} %}}"
 
 
 def check(

@@ -64,9 +64,20 @@ def read_mail(folder: Path, mail_id: str) -> bytes | None:
     return path.read_bytes()
 
 
-def _summary(path: Path) -> dict[str, Any]:
-    message = email.message_from_bytes(path.read_bytes(), policy=email.policy.default)
+def read_message(folder: Path, mail_id: str) -> EmailMessage | None:
+    """A mail, read."""
+    content = read_mail(folder, mail_id)
+    return None if content is None else _parsed(content)
+
+
+def _parsed(content: bytes) -> EmailMessage:
+    message = email.message_from_bytes(content, policy=email.policy.default)
     assert isinstance(message, EmailMessage)
+    return message
+
+
+def _summary(path: Path) -> dict[str, Any]:
+    message = _parsed(path.read_bytes())
     return {
         "id": path.stem,
         "from": str(message["From"]),

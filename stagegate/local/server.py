@@ -25,11 +25,12 @@ from urllib.parse import quote
 import uvicorn
 import uvloop
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.responses import HTMLResponse, JSONResponse, Response, StreamingResponse
 
 from stagegate.errors import StagegateError
+from stagegate.local import inbox_pages
 from stagegate.local.endpoint import Endpoint
-from stagegate.local.inbox import read_inbox, read_mail
+from stagegate.local.inbox import read_inbox, read_mail, read_message
 from stagegate.local.messages import HttpRequest
 from stagegate.local.prune import Pruned, prune
 from stagegate.local.service import AWSError, Service
@@ -181,12 +182,30 @@ def _app(endpoint: Endpoint) -> Any:
         elif path == _INTERRUPTION:
             response = await _interrupt(endpoint, request)
         elif path == _INBOX or path.startswith(f"{_INBOX}/"):
-            response = await asyncio.to_thread(_inbox, endpoint.runtime.data / "inbox", path)
+            is_browser = "text/html" in request.headers.get("accept", "")
+            answer = _inbox_page if is_browser else _inbox
+            response = await asyncio.to_thread(answer, endpoint.runtime.data / "inbox", path)
         else:
             response = JSONResponse({"Message": "Not Found"}, status_code=404)
         await response(scope, receive, send)
 
     return app
+
+
+def _inbox_page(folder: Path, path: str) -> Response:
+    """The same for a browser: a page each, and the HTML of a mail for the frame in its page."""
+    mail_id, _, part = path.removeprefix(_INBOX).strip("/").partition("/")
+    if not mail_id:
+        return HTMLResponse(inbox_pages.list_page(read_inbox(folder)), headers=inbox_pages.HEADERS)
+    message = read_message(folder, mail_id)
+    if message is None or part not in ("", "html", "raw"):
+        return HTMLResponse(inbox_pages.missing_page(), status_code=404, headers=inbox_pages.HEADERS)
+    if part == "raw":
+        headers = inbox_pages.BODY_HEADERS
+        return Response(read_mail(folder, mail_id), media_type="text/plain; charset=utf-8", headers=headers)
+    if part == "html":
+        return HTMLResponse(inbox_pages.html_body(message) or "", headers=inbox_pages.BODY_HEADERS)
+    return HTMLResponse(inbox_pages.mail_page(mail_id, message), headers=inbox_pages.HEADERS)
 
 
 def _inbox(folder: Path, path: str) -> Response:

@@ -20,6 +20,7 @@ RUN = {
     "DatasetUri": "s3://data/datasets/x.zip",
     "CodeUri": "s3://assets/code/0123456789abcdef",
     "Commit": "3f1c2d",
+    "StartedBy": "ben@example.com",
     "HyperParameters": {"epochs": "1"},
     "Preprocess": {"image-size": "32"},
 }
@@ -34,13 +35,28 @@ EVALUATION = {
 }
 SUMMARY = {"passed": 3, "failed": 0, "text": "3 of 3 passed.", "measured": {"accuracy": 0.9}}
 APPROVED = {
+    "approval_id": "5f0c",
     "decision": "approve",
-    "decided_by": "Anna",
+    "decided_by": "anna@example.com",
     "decided_at": "2026-11-23T08:00:00Z",
     "comment": "good",
+    "votes": [],
+    "record": {"number": 1, "hash": "ab"},
+    "bound": {},
+    "description": "Approved by anna@example.com: good",
+    "properties": {"ModelApprovalId": "5f0c"},
 }
 REJECTED = APPROVED | {"decision": "reject", "comment": "too many streets in the sea"}
-SUBSTITUTIONS = {"Project": "stagegate", "DataBucket": "data", "AssetsBucket": "assets", "PollSeconds": "0"}
+EXPIRED = APPROVED | {"decision": "expire", "decided_by": "", "comment": "", "description": "Nobody decided."}
+SUBSTITUTIONS = {
+    "Project": "stagegate",
+    "DataBucket": "data",
+    "AssetsBucket": "assets",
+    "PollSeconds": "0",
+    "Approvers": "anna@example.com,carl@example.com",
+    "RequiredApprovals": "1",
+    "FourEyes": "true",
+}
 
 Answer = dict[str, Any] | AWSError
 Script = Callable[[dict[str, Any]], Answer]
@@ -161,12 +177,17 @@ class Cloud:
                 "AccuracyThreshold": "0.6",
                 "PreprocessedUri": f"s3://data/runs/{RUN['RunId']}/preprocessed",
                 "EvaluationPrefix": f"runs/{RUN['RunId']}/evaluation",
+                "ModelApprovalId": "5f0c",
             },
         }
 
     def _Invoke(self, request: dict[str, Any]) -> dict[str, Any]:
         """The approval function: somebody answers at once, or nobody does."""
         payload = json.loads(request["Payload"])
+        if payload["Action"] != "ask":
+            same = {"matches": True, "differences": ""}
+            answer = EXPIRED if payload["Action"] == "expire" else self.answers.get("Check", same)
+            return {"StatusCode": 200, "Payload": json.dumps(answer).encode()}
         decision = self.decisions.pop(0) if self.decisions else APPROVED
         if decision is not None:
             assert self.service is not None

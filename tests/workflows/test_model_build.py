@@ -1,11 +1,14 @@
 """model-build, every way through it, on the real engine."""
 
+import json
+import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from stagegate.local.service import AWSError
-from tests.workflows.simulation import EVALUATION, PACKAGE, REJECTED, RUN, Cloud, Ended, execute
+from tests.workflows.simulation import APPROVED, EVALUATION, PACKAGE, REJECTED, RUN, Cloud, Ended, execute
 
 FAILURE = "AlgorithmError: the loss is no number"
 TAKEN = AWSError("ResourceInUse", "the name is taken")
@@ -29,13 +32,15 @@ async def test_a_model_that_is_good_enough_is_registered_and_approved(tmp_path: 
         *("TrainOutputs", "KeepTrain", "ReadModel"),
         *("EvaluateKey", "FindEvaluate", "IsEvaluateKept", "Evaluate", "EvaluationCompleted"),
         *("EvaluateOutputs", "KeepEvaluate", "ReadEvaluation", "Metrics"),
-        *("AccuracyGate", "Register", "RequestApproval", "Decision", "Approve"),
+        *("AccuracyGate", "Register", "RequestApprovalRules", "RequestApprovalRound"),
+        *("IsRequestApprovalOpen", "RequestApproval", "Decision", "Approve"),
     ]
     (update,) = cloud.of("UpdateModelPackage")
     assert update == {
         "ModelPackageArn": PACKAGE,
         "ModelApprovalStatus": "Approved",
-        "ApprovalDescription": "Approved by Anna at 2026-11-23T08:00:00Z: good",
+        "ApprovalDescription": "Approved by anna@example.com: good",
+        "CustomerMetadataProperties": {"ModelApprovalId": "5f0c"},
     }
 
 
@@ -77,6 +82,7 @@ async def test_the_package_says_where_it_comes_from(tmp_path: Path) -> None:
         "RunId": RUN["RunId"],
         "CodeUri": RUN["CodeUri"],
         "Commit": "3f1c2d",
+        "StartedBy": "ben@example.com",
         "DatasetUri": RUN["DatasetUri"],
         "DatasetSha256": "ab" * 32,
         "TrainingJobName": "r-20261123-071500-1a2b-train-0-0-0",
@@ -108,15 +114,61 @@ async def test_a_rejected_model_ends_the_run(tmp_path: Path) -> None:
 
     assert (ended.error, ended.cause) == (
         "ModelRejected",
-        f"Model package {PACKAGE} was rejected by Anna: too many streets in the sea",
+        f"Model package {PACKAGE} was rejected by anna@example.com: too many streets in the sea",
     )
     assert cloud.of("UpdateModelPackage")[0]["ModelApprovalStatus"] == "Rejected"
+
+
+async def test_the_rules_are_those_of_the_input_over_the_platforms(tmp_path: Path) -> None:
+    cloud = Cloud()
+
+    await build(tmp_path, cloud, Approval={"Required": 2, "TimeoutSeconds": 600, "ReminderSeconds": 60})
+
+    (request,) = cloud.of("Invoke")
+    asked = json.loads(request["Payload"])
+    assert asked["Rules"] == {
+        "Approvers": ["anna@example.com", "carl@example.com"],
+        "Required": 2,
+        "FourEyes": True,
+        "TimeoutSeconds": 600,
+        "ReminderSeconds": 60,
+    }
+    assert 590 < asked["ExpiresAt"] - time.time() <= 601
+    assert asked["StartedBy"] == "ben@example.com"
+    assert asked["TemplateUri"] == "s3://assets/code/0123456789abcdef/deploy/endpoint.yaml"
+    assert (asked["Action"], asked["Kind"], asked["ModelPackageArn"]) == ("ask", "model", PACKAGE)
+
+
+async def test_a_reminder_is_a_round_of_its_own_with_a_new_token(tmp_path: Path) -> None:
+    cloud = Cloud(decisions=[None, APPROVED])
+
+    ended = await build(tmp_path, cloud, Approval={"TimeoutSeconds": 60, "ReminderSeconds": 1})
+
+    first, second = (json.loads(request["Payload"]) for request in cloud.of("Invoke"))
+    assert ended.status == "SUCCEEDED"
+    assert first["TaskToken"] != second["TaskToken"]
+    assert first["AskedAt"] < second["AskedAt"]
+    assert first["ExpiresAt"] == second["ExpiresAt"]
+    assert ended.states.count("RequestApproval") == 2
+
+
+async def test_a_decision_of_the_last_moment_counts_though_the_time_is_over(tmp_path: Path) -> None:
+    def invoke(request: dict[str, Any]) -> dict[str, Any]:
+        is_end = json.loads(request["Payload"])["Action"] == "expire"
+        return {"Payload": json.dumps(APPROVED if is_end else {}).encode()}
+
+    cloud = Cloud(answers={"Invoke": invoke}, decisions=[None])
+
+    ended = await build(tmp_path, cloud, Approval={"TimeoutSeconds": 1})
+
+    assert ended.status == "SUCCEEDED"
+    assert ended.states[-3:] == ["EndRequestApproval", "Decision", "Approve"]
 
 
 async def test_silence_rejects(tmp_path: Path) -> None:
     cloud = Cloud(decisions=[None])
 
-    ended = await build(tmp_path, cloud, ApprovalTimeoutSeconds=1)
+    ended = await build(tmp_path, cloud, Approval={"TimeoutSeconds": 1})
 
     assert (ended.error, ended.cause) == (
         "ApprovalTimedOut",

@@ -40,10 +40,13 @@ async def test_an_approved_package_goes_to_staging_and_after_a_yes_to_production
 
     assert (ended.status, ended.cause) == ("SUCCEEDED", "")
     assert ended.states == [
-        *("DescribePackage", "ApprovedOnly", "Locate", "Settings", "ReadEvaluation"),
+        *("DescribePackage", "ApprovedOnly", "Locate", "Settings"),
+        *("IsApprovedByUs", "CheckModel", "CheckModelMatches"),
         *("StagingParameters", "FindStaging", "StagingAbsent", "CreateStaging"),
         *("StagingDeploying", "WatchStaging", "StagingDeployed", "TestStaging", "ReadStagingReport"),
-        *("RequestProductionApproval", "Decision"),
+        *("RequestProductionApprovalRules", "RequestProductionApprovalRound"),
+        *("IsRequestProductionApprovalOpen", "RequestProductionApproval"),
+        *("RecordDecision", "Decision", "CheckRelease", "CheckReleaseMatches"),
         *("ProductionParameters", "FindProduction", "ProductionAbsent", "CreateProduction"),
         *("ProductionDeploying", "WatchProduction", "ProductionDeployed"),
         *("TestProduction", "ReadProductionReport", "Released"),
@@ -93,17 +96,64 @@ async def test_the_tests_are_told_what_to_test(tmp_path: Path) -> None:
     assert production["artifactsOverride"]["path"].startswith("runs/r-20261123-071500-1a2b/tests/")
 
 
-async def test_the_person_is_shown_the_tests(tmp_path: Path) -> None:
+async def test_what_is_deployed_is_checked_against_what_was_approved(tmp_path: Path) -> None:
     cloud = Cloud()
 
     await deploy(tmp_path, cloud)
 
-    (request,) = cloud.of("Invoke")
-    payload = json.loads(request["Payload"])
-    assert payload["Kind"] == "production"
-    assert payload["TestReport"]["text"] == "3 of 3 passed."
-    assert payload["Accuracy"] == 0.87
-    assert payload["AccuracyThreshold"] == 0.6
+    model, request, release = (json.loads(call["Payload"]) for call in cloud.of("Invoke"))
+    template = "s3://assets/code/0123456789abcdef/deploy/endpoint.yaml"
+    files = {name: value for name, value in release.items() if name.endswith("Uri")}
+    assert model == {
+        "Action": "check",
+        "ApprovalId": "5f0c",
+        "ModelPackageArn": PACKAGE,
+        "TemplateUri": template,
+    }
+    assert (request["Action"], request["Kind"]) == ("ask", "production")
+    assert files == {name: value for name, value in request.items() if name.endswith("Uri")}
+    assert set(files) == {"TemplateUri", "ParametersUri", "TestReportUri"}
+    assert files["TemplateUri"] == template
+    assert files["TestReportUri"].endswith("/staging/summary.json")
+    assert (release["Action"], release["ApprovalId"]) == ("check", "5f0c")
+    assert cloud.of("UpdateModelPackage") == [
+        {"ModelPackageArn": PACKAGE, "CustomerMetadataProperties": {"ModelApprovalId": "5f0c"}}
+    ]
+
+
+DIFFERS = {"matches": False, "differences": "The artifact has another SHA-256."}
+
+
+@pytest.mark.parametrize(
+    ("action", "name", "deployed", "consequence"),
+    [
+        (1, "CheckModelMismatch", 0, "Nothing was deployed."),
+        (3, "CheckReleaseMismatch", 1, "Production was not touched."),
+    ],
+)
+async def test_something_else_than_was_approved_is_not_deployed(
+    tmp_path: Path, action: int, name: str, deployed: int, consequence: str
+) -> None:
+    answers: list[Any] = [{}] * (action - 1)
+    cloud = Cloud(answers={"Invoke": [*answers, {"Payload": json.dumps(DIFFERS).encode()}]})
+
+    ended = await deploy(tmp_path, cloud)
+
+    assert (ended.error, ended.states[-1]) == ("ApprovalMismatch", name)
+    assert ended.cause == (f"This is not what was approved: The artifact has another SHA-256. {consequence}")
+    assert len(cloud.of("StartBuild")) == deployed
+
+
+async def test_a_package_that_was_approved_elsewhere_is_asked_about_before_production(tmp_path: Path) -> None:
+    properties = dict(Cloud()._DescribeModelPackage({})["CustomerMetadataProperties"])
+    del properties["ModelApprovalId"]
+    cloud = Cloud(answers={"DescribeModelPackage": {"CustomerMetadataProperties": properties}})
+
+    ended = await deploy(tmp_path, cloud)
+
+    assert ended.status == "SUCCEEDED"
+    assert "CheckModel" not in ended.states
+    assert "CheckRelease" in ended.states
 
 
 async def test_nothing_to_update_is_a_success(tmp_path: Path) -> None:
@@ -155,14 +205,15 @@ async def test_a_rejected_release_leaves_production_alone(tmp_path: Path) -> Non
 
     assert (ended.error, ended.cause) == (
         "ProductionRejected",
-        "Anna rejected the release to production (too many streets in the sea). Production was not touched; "
+        "anna@example.com rejected the release to production (too many streets in the sea). "
+        "Production was not touched; "
         f"staging serves {PACKAGE}.",
     )
     assert len(cloud.of("StartBuild")) == 1
 
 
 async def test_silence_leaves_production_alone(tmp_path: Path) -> None:
-    ended = await deploy(tmp_path, Cloud(decisions=[None]), ApprovalTimeoutSeconds=1)
+    ended = await deploy(tmp_path, Cloud(decisions=[None]), Approval={"TimeoutSeconds": 1})
 
     assert (ended.error, ended.cause) == (
         "ApprovalTimedOut",
@@ -271,8 +322,7 @@ REFUSED = AWSError("AccessDenied", "not allowed", status=403)
     ("answers", "error"),
     [
         ({"DescribeModelPackage": [REFUSED]}, "PackageUnreadable"),
-        ({"GetObject": [REFUSED]}, "EvaluationUnreadable"),
-        ({"GetObject": [{}, REFUSED]}, "StagingDeploymentFailed"),
+        ({"GetObject": [REFUSED]}, "StagingDeploymentFailed"),
         ({"DescribeStacks": [REFUSED]}, "StagingDeploymentFailed"),
         ({"DescribeStacks": stacks(absent("x")), "CreateStack": [REFUSED]}, "StagingDeploymentFailed"),
         ({"UpdateStack": [REFUSED]}, "StagingDeploymentFailed"),
@@ -284,14 +334,17 @@ REFUSED = AWSError("AccessDenied", "not allowed", status=403)
             "StagingDeploymentUnknown",
         ),
         ({"DescribeStacks": stacks(DONE, DONE, DONE, REFUSED)}, "ProductionDeploymentUnknown"),
-        ({"StartBuild": [REFUSED], "GetObject": [{}, {}, REFUSED]}, "StagingTestsBroken"),
-        ({"Invoke": [BROKEN]}, "RequestProductionApprovalFailed"),
+        ({"StartBuild": [REFUSED], "GetObject": [{}, REFUSED]}, "StagingTestsBroken"),
+        ({"UpdateModelPackage": [REFUSED]}, "DecisionNotRecorded"),
+        ({"Invoke": [BROKEN]}, "CheckModelFailed"),
+        ({"Invoke": [{}, BROKEN]}, "RequestProductionApprovalFailed"),
+        ({"Invoke": [{}, {}, BROKEN]}, "CheckReleaseFailed"),
     ],
 )
 async def test_a_service_that_refuses_ends_the_release_with_its_words(
     tmp_path: Path, answers: dict[str, Any], error: str
 ) -> None:
-    cloud = Cloud(answers=answers, decisions=[None] if "Invoke" in answers else [])
+    cloud = Cloud(answers=answers, decisions=[None] if len(answers.get("Invoke", ())) == 2 else [])
 
     ended = await deploy(tmp_path, cloud)
 

@@ -178,7 +178,11 @@ def test_creation_and_approval_are_announced(
         "CreatedBy": {},
         "LastModifiedBy": {},
         "Tags": {"team": "vision"},
+        "UpdatedModelPackageFields": [
+            *("ModelApprovalStatus", "ApprovalDescription", "CustomerMetadataProperties"),
+        ],
     }
+    assert "UpdatedModelPackageFields" not in announced[0].detail
 
 
 def test_customer_metadata_is_merged_and_removed(registry: Registry, group: str) -> None:
