@@ -81,9 +81,14 @@ class FunctionUrls(Service):
         if url is None:
             return Response('{"Message":null}', status_code=404, media_type="application/json")
         event = await event_of(request, url_id, str(uuid.uuid4()))
-        answer = await self.runtime.aws(
-            "lambda", "Invoke", {"FunctionName": url["_function"], "Payload": json.dumps(event).encode()}
-        )
+        invocation = {"FunctionName": url["_function"], "Payload": json.dumps(event).encode()}
+        try:
+            answer = await self.runtime.aws("lambda", "Invoke", invocation)
+        except AWSError as error:
+            if error.code != "RequestTooLargeException":
+                raise
+            text = json.dumps({"Message": error.message})
+            return Response(text, status_code=413, media_type="application/json")
         if "FunctionError" in answer:
             return Response("Internal Server Error", status_code=502, media_type="text/plain")
         return response_of(answer["Payload"])

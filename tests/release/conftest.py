@@ -36,9 +36,12 @@ class Installation:
     def platform(self) -> Platform:
         return read_platform(self.services)
 
-    def stagegate(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess:
+    def stagegate(
+        self, *arguments: str, check: bool = True, environment: dict[str, str] | None = None
+    ) -> subprocess.CompletedProcess:
         """A command of ours, as typed at a prompt."""
-        return self._run([str(Path(sys.executable).parent / "stagegate"), *arguments], check=check)
+        command = [str(Path(sys.executable).parent / "stagegate"), *arguments]
+        return self._run(command, check=check, environment=environment)
 
     def aws(self, *arguments: str) -> dict:
         """A command of AWS's own client; its JSON."""
@@ -92,8 +95,10 @@ class Installation:
 
         return self.wait_for(look)
 
-    def _run(self, command: list[str], *, check: bool) -> subprocess.CompletedProcess:
-        environment = os.environ | {
+    def _run(
+        self, command: list[str], *, check: bool, environment: dict[str, str] | None = None
+    ) -> subprocess.CompletedProcess:
+        settings = os.environ | {
             "AWS_ENDPOINT_URL": self.config.endpoint_url,
             "STAGEGATE_DATA": str(self.config.data_directory),
             "AWS_ACCESS_KEY_ID": "local",
@@ -101,10 +106,11 @@ class Installation:
             "AWS_DEFAULT_REGION": "us-east-1",
             "COLUMNS": "200",
         }
+        settings |= environment or {}
         done = subprocess.run(
             command,
             cwd=self.config.root,
-            env=environment,
+            env=settings,
             capture_output=True,
             text=True,
             timeout=300,

@@ -23,7 +23,7 @@ def released(installation, scenes):
 
     installation.kill()
     installation.start()
-    approve_by_link(first_mail, decided_by="Ada", comment="as expected")
+    approve_by_link(first_mail, comment="as expected")
     built = installation.follow(build)
 
     def deploying():
