@@ -135,7 +135,7 @@ def shared_local(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Local]:
         runtime.stop()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # longer, and its event loop would be the one of other modules' tests
 def browser() -> Iterator[Browser]:
     """Debian's Chromium."""
     chromium = shutil.which("chromium")

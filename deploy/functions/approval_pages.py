@@ -28,7 +28,7 @@ dt, label, caption { color: var(--soft) }
 dd { margin: 0; overflow-wrap: anywhere }
 .wide { overflow-x: auto; margin: 1.25rem 0 }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums }
-caption { text-align: left; padding-bottom: .4rem }
+caption { text-align: left; padding-bottom: .4rem; white-space: nowrap }
 th, td { padding: .3rem .6rem; border: 1px solid var(--line); text-align: right; font-weight: 400 }
 th { color: var(--soft) }
 label { display: block; margin-top: 1rem }
@@ -41,7 +41,7 @@ button { margin-top: 1.25rem; padding: .6rem 1.4rem; font: inherit; font-weight:
 .so { padding: .75rem 1rem; border-left: .25rem solid var(--yes); background: var(--ground) }
 a { color: inherit }
 @media (max-width: 34rem) { main { padding: 1rem } dl { grid-template-columns: 1fr }
-  dd { margin-bottom: .5rem } button { width: 100% } }
+  dd { margin-bottom: .5rem } caption { white-space: normal } button { width: 100% } }
 """
 
 MAIL_STYLE = """
@@ -50,8 +50,9 @@ MAIL_STYLE = """
   .text { color: #e6e9f0 !important } .soft { color: #9aa4b8 !important }
   .line { border-color: #333c4e !important } }
 @media (max-width: 480px) { .stack { display: block !important; width: auto !important;
-  padding: 0 !important } .paper { padding: 16px !important } .button { display: block !important;
-  margin: 0 0 12px !important; text-align: center !important } }
+  padding: 0 !important } .stack.soft { padding-top: 10px !important }
+  .paper { padding: 16px !important }
+  .button { display: block !important; margin: 0 0 12px !important; text-align: center !important } }
 """
 
 _STYLE_HASH = base64.b64encode(hashlib.sha256(STYLE.encode()).digest()).decode()

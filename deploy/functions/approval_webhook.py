@@ -12,14 +12,14 @@ import json
 import logging
 import os
 import time
-import urllib.error
-import urllib.request
 
+import urllib3
 from approval_aws import client
 from approval_links import LOOK, link
 from approval_text import facts
 from approvals import Approval, said
 from botocore.exceptions import BotoCoreError, ClientError
+from urllib3.exceptions import HTTPError
 
 _TRIES = 3
 _TIMEOUT = 5
@@ -43,7 +43,7 @@ def announce(approval: Approval, event: str) -> None:
         try:
             _post(url, body, identity=identity, secret=str(secret["SecretString"]))
             return
-        except (OSError, ValueError) as error:
+        except (HTTPError, ValueError) as error:
             logger.warning("the webhook was not taken: %s", error)
             time.sleep(0.5 * attempt)
 
@@ -59,18 +59,16 @@ def _post(url: str, body: bytes, *, identity: str, secret: str) -> None:
     if not url.startswith(("https://", "http://")):
         raise ValueError(f"{url} is no http address")
     timestamp = str(int(time.time()))
-    request = urllib.request.Request(  # noqa: S310
-        url,
-        data=body,
-        headers={
-            "Content-Type": "application/json",
-            "webhook-id": identity,
-            "webhook-timestamp": timestamp,
-            "webhook-signature": signature(secret, identity=identity, timestamp=timestamp, body=body),
-        },
-    )
-    with urllib.request.urlopen(request, timeout=_TIMEOUT):  # noqa: S310
-        pass
+    headers = {
+        "Content-Type": "application/json",
+        "webhook-id": identity,
+        "webhook-timestamp": timestamp,
+        "webhook-signature": signature(secret, identity=identity, timestamp=timestamp, body=body),
+    }
+    with urllib3.PoolManager() as pool:
+        answer = pool.request("POST", url, body=body, headers=headers, timeout=_TIMEOUT, retries=False)
+    if answer.status >= 300:
+        raise ValueError(f"{url} answered {answer.status}")
 
 
 def _content(approval: Approval, event: str) -> dict[str, object]:

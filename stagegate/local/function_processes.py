@@ -6,14 +6,16 @@ import json
 import os
 import signal
 import sys
+import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from stagegate.local import function_worker
 
 _KEPT = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "LD_LIBRARY_PATH")
+_PACKAGES = [path for path in sys.path if path.endswith(("site-packages", "dist-packages"))]
 _MAX_LINE = 32 * 1024 * 1024  # a result of 6 MB, escaped as JSON in JSON
 _INIT_SECONDS = 10.0  # what Lambda gives a function to start
 _STARTS = 2 * (os.cpu_count() or 1)
@@ -39,6 +41,10 @@ class Outcome:
 
     result: str = "null"
     error: dict[str, Json] | None = None
+    seconds: float = 0.0
+    """How long the handler took."""
+    init_seconds: float | None = None
+    """How long its process took to start and to import it; None for one that was warm."""
 
 
 class Worker:
@@ -57,8 +63,8 @@ class Worker:
         results_in, results_out = os.pipe()
         try:
             process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-P", function_worker.__file__),
-                *("--events", str(events_in), "--results", str(results_out)),
+                *(sys.executable, "-S", "-P", function_worker.__file__),
+                *(str(events_in), str(results_out), *_PACKAGES),
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=asyncio.subprocess.DEVNULL,
                 stderr=asyncio.subprocess.DEVNULL,
@@ -136,18 +142,25 @@ class Workers:
         self, configured: Configured, request: dict[str, Json], log: Callable[[str], None]
     ) -> Outcome:
         """Run one event, within `request["timeout"]` seconds."""
+        init_seconds = None
         worker = self._take_idle(configured)
         if worker is None:
             async with self.starting:
-                found = self._take_idle(configured) or await self._started(configured, request, log)
-            if isinstance(found, Outcome):
-                return found
-            worker = found
+                worker = self._take_idle(configured)
+                if worker is None:
+                    began = time.monotonic()
+                    started = await self._started(configured, request, log)
+                    init_seconds = time.monotonic() - began
+                    if isinstance(started, Outcome):
+                        return replace(started, init_seconds=init_seconds)
+                    worker = started
+        began = time.monotonic()
         try:
             outcome = await asyncio.wait_for(worker.invoke(request, log), request["timeout"])
         except TimeoutError:
             await self._discard(worker)
-            return _timed_out(request, request["timeout"])
+            outcome = _timed_out(request, request["timeout"])
+            return replace(outcome, seconds=request["timeout"], init_seconds=init_seconds)
         except BaseException:
             await self._discard(worker)
             raise
@@ -155,7 +168,7 @@ class Workers:
             self.idle.setdefault(configured, []).append(worker)
         else:
             await self._discard(worker)
-        return outcome
+        return replace(outcome, seconds=time.monotonic() - began, init_seconds=init_seconds)
 
     async def _started(
         self, configured: Configured, request: dict[str, Json], log: Callable[[str], None]

@@ -6,9 +6,9 @@ import contextlib
 import hashlib
 import io
 import json
+import math
 import re
 import shutil
-import time
 import uuid
 import zipfile
 from datetime import UTC, datetime
@@ -308,7 +308,6 @@ class Functions(Service):
         """One invocation, and what it logged."""
         name, log = document["FunctionName"], self._log(document)
         lines = [f"START RequestId: {request_id} Version: $LATEST"]
-        began = time.monotonic()
         outcome = await self._workers.invoke(
             self._configured(document),
             {
@@ -319,13 +318,14 @@ class Functions(Service):
             },
             lines.append,
         )
-        milliseconds = (time.monotonic() - began) * 1000
+        duration, init = outcome.seconds * 1000, (outcome.init_seconds or 0) * 1000
         if outcome.error and outcome.error["errorType"] in ("Sandbox.Timedout", "Runtime.ExitError"):
             lines.append(outcome.error["errorMessage"])
         lines += [
             f"END RequestId: {request_id}",
-            f"REPORT RequestId: {request_id}\tDuration: {milliseconds:.2f} ms\tBilled Duration: "
-            f"{int(milliseconds) + 1} ms\tMemory Size: {document['MemorySize']} MB",
+            f"REPORT RequestId: {request_id}\tDuration: {duration:.2f} ms\tBilled Duration: "
+            f"{math.ceil(duration + init)} ms\tMemory Size: {document['MemorySize']} MB"
+            + (f"\tInit Duration: {init:.2f} ms" if init else ""),
         ]
         for line in lines:
             log.write(line)

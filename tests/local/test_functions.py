@@ -3,6 +3,7 @@
 import base64
 import io
 import json
+import re
 import time
 import urllib.error
 import urllib.request
@@ -140,6 +141,21 @@ def test_what_a_function_prints_is_in_its_log_and_in_the_tail(shared_local):
     assert tail[3].startswith("END RequestId: ")
     assert tail[4].startswith("REPORT RequestId: ")
     until(lambda: tail == logged(shared_local, "prints"))
+
+
+def test_the_report_of_a_cold_start_says_how_long_the_initialization_took(shared_local):
+    create(shared_local, "cold", "import time\ntime.sleep(0.3)\ndef handler(e, c): pass")
+
+    reports = []
+    for _ in range(2):
+        _, response = invoke(shared_local, "cold", {}, LogType="Tail")
+        last = base64.b64decode(response["LogResult"]).decode().splitlines()[-1]
+        reports.append(dict(re.findall(r"\t([\w ]+): ([\d.]+)", last)))
+
+    cold, warm = reports
+    assert float(cold["Init Duration"]) >= 300 > float(cold["Duration"])
+    assert int(cold["Billed Duration"]) >= 300  # as AWS bills it since August 2025
+    assert set(warm) == set(cold) - {"Init Duration"}
 
 
 def test_a_warm_process_is_kept_and_concurrent_calls_get_their_own(shared_local):

@@ -102,7 +102,7 @@ class Gate:
 
 
 @pytest.fixture(scope="module")
-def gate(installation: Installation) -> Gate:
+def gate(installation: Installation, tmp_path_factory: pytest.TempPathFactory) -> Gate:
     services, platform = installation.services, installation.platform
     definition = json.loads(
         services("stepfunctions").describe_state_machine(stateMachineArn=platform.model_build_arn)[
@@ -114,7 +114,7 @@ def gate(installation: Installation) -> Gate:
     machine = services("stepfunctions").create_state_machine(
         name="gate", definition=json.dumps(definition), roleArn="arn:aws:iam::111111111111:role/states"
     )
-    picture = Path(__file__).parent / "confusion_matrix.png"
+    picture = tmp_path_factory.mktemp("gate") / "confusion_matrix.png"
     files = {
         "model.tar.gz": b"a model",
         "evaluation/evaluation.json": json.dumps(EVALUATION).encode(),
@@ -170,10 +170,7 @@ def drawn(path: Path) -> bytes:
     rows = EVALUATION["multiclass_classification_metrics"]["confusion_matrix"]
     counts = np.array([list(row.values()) for row in rows.values()])
     draw_confusion_matrix(counts, list(rows), path)
-    try:
-        return path.read_bytes()
-    finally:
-        path.unlink()
+    return path.read_bytes()
 
 
 def links_of(mail: Mail) -> dict[str, str]:
@@ -194,6 +191,7 @@ def test_a_person_approves_by_mail_in_a_browser(gate: Gate, page: Page) -> None:
     page.locator(f'a[href$="{mail.mail_id}"]').click()
     frame = page.frame_locator("iframe")
     expect(frame.get_by_role("img", name="Confusion matrix")).to_be_visible()
+    page.set_viewport_size({"width": 900, "height": 1900})
     photograph(page, "mail")
     with page.context.expect_page() as opened:
         frame.get_by_role("link", name="Look and approve").click()
@@ -234,7 +232,7 @@ def test_a_person_rejects_by_mail_in_a_browser_and_says_why(gate: Gate, page: Pa
     page.set_viewport_size({"width": 390, "height": 844})
 
     page.goto(links_of(mail)["reject"])
-    photograph(page, "telephone")
+    photograph(page, "page-reject")
     page.get_by_role("button", name="Reject").click()  # the browser asks for the comment first
     assert gate.now(approval).status == "pending"
     page.get_by_label("Why (needed)").fill("too many streets in the sea")
@@ -248,15 +246,20 @@ def test_a_person_rejects_by_mail_in_a_browser_and_says_why(gate: Gate, page: Pa
     )
 
 
-def test_the_page_is_dark_where_the_browser_is(gate: Gate, page: Page) -> None:
+def test_mail_and_page_read_well_in_the_dark_and_on_a_telephone(gate: Gate, page: Page) -> None:
     _, _, (mail,) = gate.ask("dark")
-
     page.emulate_media(color_scheme="dark")
-    page.goto(links_of(mail)["approve"])
-    photograph(page, "dark")
+    page.set_viewport_size({"width": 390, "height": 844})
 
-    background = page.evaluate("getComputedStyle(document.querySelector('main')).backgroundColor")
-    assert background == "rgb(27, 33, 45)"
+    for name, address in (
+        ("mail-dark", f"{inbox_page(gate.installation.config)}/{mail.mail_id}/html"),
+        ("page-dark", links_of(mail)["approve"]),
+    ):
+        page.goto(address)
+        photograph(page, name)
+        card = page.locator("main, .paper").first
+        assert card.evaluate("card => getComputedStyle(card).backgroundColor") == "rgb(27, 33, 45)"
+        assert page.evaluate("document.documentElement.scrollWidth") == 390
 
 
 def test_two_people_have_to_approve_where_the_rules_say_so(gate: Gate) -> None:
