@@ -20,6 +20,10 @@ MOST_ROUNDS = 1000
 GIVEN = "$exists($states.input.Run.Approval) ? $states.input.Run.Approval : {}"
 BEGUN = f"""$merge([$states.input, {{"Asking": (
   $rules := $merge([$states.input.RuleDefaults, {GIVEN}]);
+  $checked := $map(["TimeoutSeconds", "ReminderSeconds"], function($name) {{(
+    $value := $lookup($rules, $name);
+    $type($value) = "number" and $value >= 1 ? $value :
+      $error($name & " of Approval is " & $string($value) & "; it should be a number of seconds from 1 on"))}});
   $now := $toMillis($states.context.State.EnteredTime) / 1000;
   {{"Rules": $rules, "Deadline": $ceil($now + $rules.TimeoutSeconds),
     "RemindAt": $now + $rules.ReminderSeconds,

@@ -139,6 +139,17 @@ async def test_the_rules_are_those_of_the_input_over_the_platforms(tmp_path: Pat
     assert (asked["Action"], asked["Kind"], asked["ModelPackageArn"]) == ("ask", "model", PACKAGE)
 
 
+@pytest.mark.parametrize("rule", [{"TimeoutSeconds": "soon"}, {"ReminderSeconds": 0}])
+async def test_a_time_that_is_none_ends_the_run_and_says_what_would_be_one(
+    tmp_path: Path, rule: dict[str, object]
+) -> None:
+    ended = await build(tmp_path, Cloud(), Approval=rule)
+
+    ((name, value),) = rule.items()
+    assert ended.error == "States.QueryEvaluationError"
+    assert f"{name} of Approval is {value}; it should be a number of seconds from 1 on" in ended.cause
+
+
 async def test_a_reminder_is_a_round_of_its_own_with_a_new_token(tmp_path: Path) -> None:
     cloud = Cloud(decisions=[None, APPROVED])
 
