@@ -83,7 +83,13 @@ def load_config(
             raise ConfigurationError(f"{path} is not valid TOML: {error}") from error
     settings |= {name: environment[key] for key, name in ENVIRONMENT.items() if environment.get(key)}
     settings |= {name: value for name, value in (flags or {}).items() if value is not None}
-    return replace(Config(root=root), **{name: _checked(name, value) for name, value in settings.items()})
+    config = replace(Config(root=root), **{name: _checked(name, value) for name, value in settings.items()})
+    if config.required_approvals > len(config.approvers):
+        raise ConfigurationError(
+            f"{FILE}: required_approvals is {config.required_approvals}; it should be at most "
+            f"{len(config.approvers)}, as many as there are approvers"
+        )
+    return config
 
 
 def find_root(start: Path) -> Path:
@@ -108,6 +114,8 @@ def _checked(name: str, value: Any) -> Any:
         addresses = [value] if isinstance(value, str) else value
         if not isinstance(addresses, list) or not addresses or not all(map(_is_address, addresses)):
             raise ConfigurationError(f"{FILE}: approvers is {value!r}; it should be a list of mail addresses")
+        if len({address.lower() for address in addresses}) < len(addresses):
+            raise ConfigurationError(f"{FILE}: approvers is {value!r}; somebody is in it twice")
         return tuple(addresses)
     if name == "required_approvals":
         if isinstance(value, bool) or not isinstance(value, int) or value < 1:
@@ -123,6 +131,8 @@ def _checked(name: str, value: Any) -> Any:
         return float(value)
     if not isinstance(value, str) or not value:
         raise ConfigurationError(f"{name} is {value!r}; it should be a text")
+    if name == "webhook_url" and not value.startswith(("https://", "http://")):
+        raise ConfigurationError(f"{FILE}: webhook_url is '{value}'; it should begin with https://")
     if name == "target" and value not in ("local", "aws"):
         raise ConfigurationError(f"target is '{value}'; it should be 'local' or 'aws'")
     return value

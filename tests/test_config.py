@@ -27,6 +27,17 @@ def test_the_root_is_found_upwards(tmp_path):
     assert find_root(tmp_path / "a" / "b") == tmp_path
 
 
+def test_four_eyes_are_asked_for_where_there_may_be_two_people(tmp_path):
+    (tmp_path / "stagegate.toml").write_text("")
+
+    needs = [
+        load_config(tmp_path, environment={}, flags=flags).needs_four_eyes
+        for flags in ({"target": "local"}, {"target": "aws"}, {"target": "local", "four_eyes": True})
+    ]
+
+    assert needs == [False, True, True]
+
+
 def test_tables_hold_texts(tmp_path):
     (tmp_path / "stagegate.toml").write_text('[hyperparameters]\nepochs = 5\nlearning-rate = "0.1"')
 
@@ -45,6 +56,19 @@ def test_tables_hold_texts(tmp_path):
         ("project = 3", "project is 3; it should be a text"),
         ("hyperparameters = 3", "'hyperparameters' is 3; it should be a table"),
         ("project =", "is not valid TOML"),
+        ("approvers = []", "approvers is []; it should be a list of mail addresses"),
+        ("approvers = ['ada']", "approvers is ['ada']; it should be a list of mail addresses"),
+        (
+            "approvers = ['a@x.org', 'A@x.org']",
+            "approvers is ['a@x.org', 'A@x.org']; somebody is in it twice",
+        ),
+        ("required_approvals = 0", "required_approvals is 0; it should be 1 or more"),
+        ("required_approvals = 2", "required_approvals is 2; it should be at most 1"),
+        ("four_eyes = 'no'", "four_eyes is 'no'; it should be true or false"),
+        (
+            "webhook_url = 'chat.example.com'",
+            "webhook_url is 'chat.example.com'; it should begin with https://",
+        ),
     ],
 )
 def test_a_wrong_setting_is_named(tmp_path, text, message):

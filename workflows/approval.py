@@ -23,7 +23,8 @@ BEGUN = f"""$merge([$states.input, {{"Asking": (
   $checked := $map(["TimeoutSeconds", "ReminderSeconds"], function($name) {{(
     $value := $lookup($rules, $name);
     $type($value) = "number" and $value >= 1 ? $value :
-      $error($name & " of Approval is " & $string($value) & "; it should be a number of seconds from 1 on"))}});
+      $error($name & " of Approval is " & $string($value) & "; it should be a number of seconds, 1 or more"))
+  }});
   $now := $toMillis($states.context.State.EnteredTime) / 1000;
   {{"Rules": $rules, "Deadline": $ceil($now + $rules.TimeoutSeconds),
     "RemindAt": $now + $rules.ReminderSeconds,

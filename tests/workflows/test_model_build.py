@@ -147,7 +147,7 @@ async def test_a_time_that_is_none_ends_the_run_and_says_what_would_be_one(
 
     ((name, value),) = rule.items()
     assert ended.error == "States.QueryEvaluationError"
-    assert f"{name} of Approval is {value}; it should be a number of seconds from 1 on" in ended.cause
+    assert f"{name} of Approval is {value}; it should be a number of seconds, 1 or more" in ended.cause
 
 
 async def test_a_reminder_is_a_round_of_its_own_with_a_new_token(tmp_path: Path) -> None:

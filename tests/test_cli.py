@@ -1,0 +1,72 @@
+"""The commands at a prompt: what they refuse, and what they show of the inbox."""
+
+import json
+
+import click
+import pytest
+from click.testing import CliRunner, Result
+
+from stagegate.cli import approval_rules, main, pairs
+from tests.conftest import Local
+
+
+def stagegate(*arguments: str) -> Result:
+    return CliRunner().invoke(main, arguments, env={"COLUMNS": "160"})
+
+
+@pytest.mark.parametrize(
+    ("rule", "message"),
+    [
+        ("Approver=a@x.org", "There is no rule 'Approver' of approval; there are Approvers, Required"),
+        ("Required=two", "The rule Required cannot be 'two'."),
+        ("FourEyes=yes", "The rule FourEyes cannot be 'yes'."),
+        ("Required", "'Required' should read NAME=VALUE"),
+    ],
+)
+def test_a_wrong_rule_of_approval_is_refused(rule: str, message: str) -> None:
+    with pytest.raises(click.UsageError) as refused:
+        approval_rules(pairs((rule,)))
+
+    assert message in refused.value.message
+
+
+def test_the_rules_are_given_as_the_state_machine_takes_them() -> None:
+    given = ("Approvers=a@x.org,b@x.org", "Required=2", "FourEyes=false", "TimeoutSeconds=60")
+
+    assert approval_rules(pairs(given)) == {
+        "Approvers": ["a@x.org", "b@x.org"],
+        "Required": 2,
+        "FourEyes": False,
+        "TimeoutSeconds": 60,
+    }
+
+
+def test_the_inbox_lists_and_shows_mails(local: Local) -> None:
+    local.client("sesv2").create_email_identity(EmailIdentity="releases@example.com")
+    for subject in ("Approval: [bold]one[/]", "Approval: two"):
+        local.client("sesv2").send_email(
+            FromEmailAddress="releases@example.com",
+            Destination={"ToAddresses": ["ada@example.com"]},
+            Content={"Simple": {"Subject": {"Data": subject}, "Body": {"Text": {"Data": "Look: https://x"}}}},
+        )
+    at = ("--endpoint-url", local.endpoint_url, "inbox")
+
+    listed, shown, missing, as_json = (
+        stagegate(*at, *more) for more in ((), ("1",), ("3",), ("2", "--json"))
+    )
+
+    assert listed.exit_code == shown.exit_code == as_json.exit_code == 0
+    assert "Approval: [bold]one[/]" in listed.output and "Approval: two" in listed.output
+    assert f"In a browser: {local.endpoint_url}/_stagegate/inbox" in listed.output
+    assert "To:    ada@example.com" in shown.output and "Look: https://x" in shown.output
+    assert missing.exit_code == 1
+    assert [mail["subject"] for mail in json.loads(as_json.stdout)] == ["Approval: two"]
+
+
+def test_there_is_no_inbox_on_aws_and_none_where_nothing_runs() -> None:
+    on_aws = stagegate("--target", "aws", "inbox")
+    nowhere = stagegate("--endpoint-url", "http://127.0.0.1:9", "inbox")
+
+    assert (on_aws.exit_code, nowhere.exit_code) == (1, 1)
+    assert "The inbox is the local runtime's" in on_aws.output
+    assert "start it with `stagegate up`" in nowhere.output
