@@ -87,9 +87,9 @@ def test_the_commands_reach_services_by_boto3_save_those_that_run_or_prune_them(
     commands = [path for path in modules("stagegate") if "local" not in path.relative_to(ROOT).parts]
 
     assert breaches(commands, lambda name: within(name, "stagegate.local")) == [
-        "stagegate/cli.py imports stagegate.local.server",
-        "stagegate/cli.py imports stagegate.local.server.prune_data",
-        "stagegate/cli.py imports stagegate.local.server.run",
+        "stagegate/cli/runtime.py imports stagegate.local.server",
+        "stagegate/cli/runtime.py imports stagegate.local.server.prune_data",
+        "stagegate/cli/runtime.py imports stagegate.local.server.run",
     ]
 
 

@@ -6,7 +6,8 @@ import click
 import pytest
 from click.testing import CliRunner, Result
 
-from stagegate.cli import approval_rules, main, pairs
+from stagegate.cli import main
+from stagegate.cli.releases import approval_rules, pairs
 from tests.conftest import Local
 
 
