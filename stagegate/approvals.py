@@ -54,6 +54,22 @@ class Approval:
     record_hash: str
 
 
+@dataclass(frozen=True, kw_only=True)
+class Shown:
+    """What a person needs to know for a decision, in the words of mail and page."""
+
+    said: str
+    """What has become of it so far, as a sentence."""
+    facts: list[tuple[str, str]]
+    class_columns: list[str]
+    classes: list[list[str]]
+    """Each class with a value for each column."""
+    matrix: dict[str, dict[str, int]] | None
+    """By what the image shows, then by what the model said; None where there are too many classes."""
+    confusions: list[tuple[str, str, int]]
+    """The most frequent ones: shown, said, how often."""
+
+
 def list_approvals(services: Services, platform: Platform, *, pending: bool = True) -> list[Approval]:
     """The approvals, oldest first; only those that still wait for a decision where `pending`."""
     names = {f"#{number}": name for number, name in enumerate(_SHOWN)}
@@ -86,27 +102,28 @@ def find_approval(services: Services, platform: Platform, name: str) -> Approval
     raise NotFound(f"There is no approval '{name}': see `stagegate approvals`.")
 
 
+def show(services: Services, approval_id: str) -> Shown:
+    """What is to be approved. Raises ReleaseFailed where the function does not say."""
+    answer = _call(services, {"approval_id": approval_id, "show": True})
+    return Shown(**answer)
+
+
 def decide(services: Services, approval_id: str, *, decision: str, comment: str) -> str:
     """Answer an approval as who we are to AWS; gives the function's message.
 
     `decision` is "approve" or "reject". Raises ReleaseFailed where the decision does not count.
     """
-    response = services("lambda").invoke(
-        FunctionName=f"{services.config.project}-approval-decision",
-        Payload=json.dumps(
-            {
-                "approval_id": approval_id,
-                "decision": decision,
-                "comment": comment,
-                "identity": services.signed_identity(_IDENTITY, f"{approval_id}/{decision}"),
-                "source": f"{getpass.getuser()}@{socket.gethostname()}",
-            }
-        ).encode(),
+    answer = _call(
+        services,
+        {
+            "approval_id": approval_id,
+            "decision": decision,
+            "comment": comment,
+            "identity": services.signed_identity(_IDENTITY, f"{approval_id}/{decision}"),
+            "source": f"{getpass.getuser()}@{socket.gethostname()}",
+        },
     )
-    answer = json.loads(response["Payload"].read())
-    if "FunctionError" in response:
-        raise ReleaseFailed(answer.get("errorMessage", str(answer)))
-    return str(answer.get("message", answer))
+    return str(answer["message"])
 
 
 def rotate_key(services: Services, platform: Platform) -> None:
@@ -114,6 +131,16 @@ def rotate_key(services: Services, platform: Platform) -> None:
     secrets = services("secretsmanager")
     password = secrets.get_random_password(PasswordLength=64, ExcludePunctuation=True)["RandomPassword"]
     secrets.put_secret_value(SecretId=platform.signing_key_arn, SecretString=password)
+
+
+def _call(services: Services, event: dict[str, Any]) -> dict[str, Any]:
+    response = services("lambda").invoke(
+        FunctionName=f"{services.config.project}-approval-decision", Payload=json.dumps(event).encode()
+    )
+    answer: dict[str, Any] = json.loads(response["Payload"].read())
+    if "FunctionError" in response:
+        raise ReleaseFailed(answer.get("errorMessage", str(answer)))
+    return answer
 
 
 def _is_waiting(approval: Approval) -> bool:

@@ -1,7 +1,7 @@
 """Takes a person's decision: behind a function URL as a page with a form, or invoked directly by who may.
 
 GET and HEAD show and change nothing, so that whatever follows the links of a mail decides nothing. The form's
-POST decides, once. A direct call (`stagegate approve`) needs no link: IAM says who it is.
+POST decides, once. A direct call (`stagegate approve`, the console) needs no link: IAM says who it is.
 """
 
 import base64
@@ -17,8 +17,9 @@ import approval_webhook
 from approval_caller import NotKnown, caller_of
 from approval_links import LOOK, form_token, is_form_token, is_signed, link, new_nonce
 from approval_pages import HEADERS, form_page, look_page, message_page
+from approval_text import class_columns, class_rows, facts
 from approval_votes import Refused, Wish, decide
-from approvals import Approval, find, moment
+from approvals import Approval, find, moment, said
 from botocore.exceptions import BotoCoreError, ClientError
 
 BODY_BYTES = 16_384
@@ -57,7 +58,22 @@ class Answer:
 def handler(event: Json, context: object) -> Json:
     if "http" in event.get("requestContext", {}):
         return _respond_to(event)
+    if event.get("show"):
+        return show_directly(event)
     return decide_directly(event)
+
+
+def show_directly(event: Json) -> Json:
+    """What mail and page show of an approval, for a page of somebody else's. Raises Refused."""
+    approval = _known(str(event["approval_id"]))
+    return {
+        "said": said(approval),
+        "facts": facts(approval),
+        "class_columns": class_columns(approval),
+        "classes": class_rows(approval),
+        "matrix": approval.details.get("matrix"),
+        "confusions": approval.details["confusions"],
+    }
 
 
 def decide_directly(event: Json) -> Json:

@@ -10,7 +10,7 @@ from rich.markup import escape
 
 from stagegate import display, models, pipeline
 from stagegate.aws import Services
-from stagegate.cli.base import as_json, command, console, local_time, main, print_json, print_table
+from stagegate.cli.base import as_json, command, console, local_time, main, print_json, print_table, served
 from stagegate.deployment import Platform
 from stagegate.errors import ReleaseFailed
 
@@ -154,9 +154,10 @@ def show(services: Services, execution_arn: str) -> None:
         raise ReleaseFailed(f"The run {execution_arn.rsplit(':', 1)[-1]} ended as {ended.status}.")
 
 
-@command
+@main.command("models")
 @as_json
-def models_(services: Services, platform: Platform, as_json: bool) -> None:
+@served
+def show_models(services: Services, platform: Platform, as_json: bool) -> None:
     """List the registered model versions, newest first.
 
     \b
@@ -226,8 +227,3 @@ def invoke(services: Services, stage: str, images: tuple[Path, ...], as_json: bo
         print_json([asdict(prediction) for prediction in found])
         return
     console.print(display.predictions_table(stage, [(prediction, None) for prediction in found]))
-
-
-models_.name = "models"
-main.add_command(models_, "models")
-main.commands.pop("models-", None)

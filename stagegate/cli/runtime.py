@@ -1,6 +1,7 @@
 """The local runtime and the platform on it: start, deploy, look after, stop."""
 
 import re
+import secrets
 import sys
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
@@ -203,6 +204,45 @@ def down(config: Config) -> None:
         console.print(f"  [green]✔[/] stopped; the data stays in {config.data_directory}")
     else:
         console.print("  The local runtime was not running.")
+
+
+@main.command("console")
+@click.option("--host", default="127.0.0.1", show_default=True, help="On another one it asks for a token.")
+@click.option("--port", default=4567, show_default=True, help="The port to listen on; 0 takes a free one.")
+@click.option(
+    "--allow-changes/--read-only",
+    "allows_changes",
+    default=None,
+    help="Whether one can decide there.  [default: on one machine, and not on AWS]",
+)
+@click.pass_obj
+def serve_console(config: Config, host: str, port: int, allows_changes: bool | None) -> None:
+    """Serve the console, in the foreground, until interrupted: approvals as web pages.
+
+    Whoever opens it acts as who you are to AWS.
+
+    \b
+    Example:
+      stagegate console
+      stagegate --target aws console --allow-changes
+    """
+    import uvicorn  # with the web application: a third of a second that other commands need not wait
+
+    from stagegate.console.app import LOOPBACK, application
+
+    token = None if host in LOOPBACK else secrets.token_urlsafe(24)
+    app = application(
+        Services(config),
+        allows_changes=config.is_local if allows_changes is None else allows_changes,
+        token=token,
+    )
+    settings = uvicorn.Config(app, host=host, port=port, log_level="warning", server_header=False)
+    listener = settings.bind_socket()
+    listener.listen()  # who opens the address at once waits, and is not refused
+    bound = listener.getsockname()[1]
+    query = f"?token={token}" if token else ""
+    click.echo(f"Stagegate console is ready at http://{host}:{bound}/{query}")
+    uvicorn.Server(settings).run(sockets=[listener])
 
 
 @main.command()

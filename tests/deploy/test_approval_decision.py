@@ -1,6 +1,7 @@
 """A decision counts once, by whoever has the link or may invoke; looking changes nothing."""
 
 import base64
+import json
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -35,6 +36,22 @@ def test_looking_changes_nothing(functions: Functions) -> None:
 
     assert functions.approval(links["approve"]) == before
     assert functions.record() == functions.step_functions.taken == []
+
+
+def test_who_may_invoke_is_shown_what_mail_and_page_show_and_no_token(functions: Functions) -> None:
+    link = functions.ask()["approve"]
+    approval_id = functions.approval(link).approval_id
+    handler = functions.modules["approval_decision"].handler
+
+    shown = json.loads(json.dumps(handler({"approval_id": approval_id, "show": True}, None)))
+    with pytest.raises(Exception, match="This approval does not exist"):
+        handler({"approval_id": "0" * 32, "show": True}, None)
+
+    assert shown["said"] == "Nobody decided yet."
+    assert ["Accuracy", "0.9300 (95 %: 0.8625 to 0.9657, 100 images)"] in shown["facts"]
+    assert (shown["class_columns"], shown["classes"][0]) == (["recall"], ["sea", "96.0 %"])
+    assert shown["matrix"]["street"] == {"sea": 5, "street": 45}
+    assert "token" not in json.dumps(shown).lower()
 
 
 def test_head_has_no_body(functions: Functions) -> None:

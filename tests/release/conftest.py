@@ -2,20 +2,24 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from stagegate import local_server, pipeline
+from stagegate.approvals import Approval, find_approval, list_approvals
 from stagegate.aws import Services
 from stagegate.config import Config, load_config
-from stagegate.deployment import Platform, read_platform
+from stagegate.deployment import Platform, read_platform, upload_code
 from stagegate.inbox import Mail, read_inbox
+from tests.deploy.conftest import RULES
 
 ROOT = Path(__file__).parent.parent.parent
 PATIENCE = 120.0
@@ -161,3 +165,143 @@ def scenes(tmp_path_factory) -> Path:
         capture_output=True,
     )
     return path
+
+
+EVALUATION = {
+    "multiclass_classification_metrics": {
+        "confusion_matrix": {
+            "forest": {"forest": 96, "sea": 1, "street": 3},
+            "sea": {"forest": 2, "sea": 95, "street": 3},
+            "street": {"forest": 1, "sea": 8, "street": 91},
+        }
+    },
+    "per_class": {
+        "forest": {"recall": 0.96, "support": 100},
+        "sea": {"recall": 0.95, "support": 100},
+        "street": {"recall": 0.91, "support": 100},
+    },
+    "dataset": {"sha256": "ab" * 32},
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gate:
+    """The part of model-build from where a person is asked, as a state machine of its own."""
+
+    installation: Installation
+    arn: str
+    package: str
+    code: str
+
+    def ask(self, run: str, **rules: Any) -> tuple[str, Approval, list[Mail]]:
+        """Start an execution that asks; gives its ARN, the approval, and the mails that ask."""
+        execution = self.installation.services("stepfunctions").start_execution(
+            stateMachineArn=self.arn,
+            name=run,
+            input=json.dumps(
+                {
+                    "Run": {"StartedBy": "ben@example.com", "CodeUri": self.code, "Approval": rules},
+                    "RuleDefaults": RULES,
+                    "Registration": {"ModelPackageArn": self.package},
+                }
+            ),
+        )["executionArn"]
+        asked = self.installation.wait_for(lambda: self._asked(execution, rules))
+        return execution, *asked
+
+    def _asked(self, execution: str, rules: dict[str, Any]) -> tuple[Approval, list[Mail]] | None:
+        found = [approval for approval in self.approvals() if approval.execution_arn == execution]
+        mails = [
+            mail
+            for mail in read_inbox(self.installation.config)
+            if found and found[0].approval_id in mail.text
+        ]
+        return (found[0], mails) if len(mails) == len(rules.get("Approvers", "1")) else None
+
+    def approvals(self) -> list[Approval]:
+        return list_approvals(self.installation.services, self.installation.platform, pending=False)
+
+    def now(self, approval: Approval) -> Approval:
+        return find_approval(self.installation.services, self.installation.platform, approval.approval_id)
+
+    def ended(self, execution: str) -> dict[str, Any]:
+        """The execution, once it has ended."""
+        describe = self.installation.services("stepfunctions").describe_execution
+
+        def look() -> dict[str, Any] | None:
+            found: dict[str, Any] = describe(executionArn=execution)
+            return found if found["status"] != "RUNNING" else None
+
+        return self.installation.wait_for(look)
+
+
+@pytest.fixture(scope="module")
+def gate(installation: Installation, tmp_path_factory: pytest.TempPathFactory) -> Gate:
+    services, platform = installation.services, installation.platform
+    definition = json.loads(
+        services("stepfunctions").describe_state_machine(stateMachineArn=platform.model_build_arn)[
+            "definition"
+        ]
+    )
+    definition |= {"StartAt": "RequestApprovalRules"}
+    definition["States"] = {name: definition["States"][name] for name in reached(definition)}
+    machine = services("stepfunctions").create_state_machine(
+        name="gate", definition=json.dumps(definition), roleArn="arn:aws:iam::111111111111:role/states"
+    )
+    picture = tmp_path_factory.mktemp("gate") / "confusion_matrix.png"
+    files = {
+        "model.tar.gz": b"a model",
+        "evaluation/evaluation.json": json.dumps(EVALUATION).encode(),
+        "evaluation/confusion_matrix.png": drawn(picture),
+    }
+    for name, content in files.items():
+        services("s3").put_object(Bucket=platform.data_bucket, Key=f"runs/r-1/{name}", Body=content)
+    # A group of its own, whose packages no rule deploys.
+    services("sagemaker").create_model_package_group(ModelPackageGroupName="gated")
+    package = services("sagemaker").create_model_package(
+        ModelPackageGroupName="gated",
+        ModelApprovalStatus="PendingManualApproval",
+        InferenceSpecification={
+            "Containers": [
+                {"Image": "x", "ModelDataUrl": f"s3://{platform.data_bucket}/runs/r-1/model.tar.gz"}
+            ],
+            "SupportedContentTypes": ["image/jpeg"],
+            "SupportedResponseMIMETypes": ["application/json"],
+        },
+        CustomerMetadataProperties={
+            "RunId": "r-20261123-090307-23d4",
+            "EvaluationPrefix": "runs/r-1/evaluation",
+            "Commit": "3f1c2d9b7a",
+            "DatasetUri": "s3://data/datasets/scenes.zip",
+            "DatasetSha256": "ab" * 32,
+            "AccuracyThreshold": "0.9",
+        },
+    )["ModelPackageArn"]
+    return Gate(
+        installation=installation, arn=machine["stateMachineArn"], package=package, code=upload_code(services)
+    )
+
+
+def reached(definition: dict[str, Any]) -> set[str]:
+    """The states that are reached from the first one."""
+    found: set[str] = set()
+    waiting = [definition["StartAt"]]
+    while waiting:
+        name = waiting.pop()
+        if name not in found:
+            found.add(name)
+            text = json.dumps(definition["States"][name])
+            waiting += re.findall(r'"(?:Next|Default)": "(\w+)"', text)
+    return found
+
+
+def drawn(path: Path) -> bytes:
+    """The confusion matrix as the evaluation draws it."""
+    import numpy as np
+
+    from evaluation.report import draw_confusion_matrix
+
+    rows = EVALUATION["multiclass_classification_metrics"]["confusion_matrix"]
+    counts = np.array([list(row.values()) for row in rows.values()])
+    draw_confusion_matrix(counts, list(rows), path)
+    return path.read_bytes()
