@@ -9,6 +9,7 @@ ROOT = Path(__file__).parent.parent
 PIPELINE = ("workflows", "training", "evaluation", "deploy")
 
 SERVICES = {
+    "alarms": ("alarms", "alarm"),
     "builds": ("builds", "build", "buildspec"),
     "events": ("events", "event"),
     "functions": ("functions", "function"),

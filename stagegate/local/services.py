@@ -5,6 +5,7 @@ What they do not answer, moto does, where it stands behind the API (`moto_servic
 
 from collections.abc import Mapping
 
+from stagegate.local.alarms import Alarms
 from stagegate.local.builds import CodeBuild
 from stagegate.local.events import EventBridge
 from stagegate.local.function_urls import FunctionUrls
@@ -29,6 +30,7 @@ from stagegate.local.states.service import StepFunctions
 
 SERVICES: Mapping[str, tuple[type[Service], ...]] = {
     "cloudformation": (CloudFormation,),
+    "cloudwatch": (Alarms,),
     "codebuild": (CodeBuild,),
     "events": (EventBridge,),
     "lambda": (Functions, FunctionUrls),

@@ -84,7 +84,10 @@ def _decide(functions: Functions, decision: str, *, tries: int) -> None:
             continue
 
 
-@pytest.mark.parametrize("gives_up", [False, True], ids=["tries again", "gives up"])
+@pytest.mark.parametrize(
+    "gives_up",
+    [pytest.param(False, id="tries again", marks=pytest.mark.slow), pytest.param(True, id="gives up")],
+)
 @pytest.mark.parametrize(("fault", "is_after"), FAULTS)
 def test_a_fault_at_any_call_loses_no_decision_and_counts_none_twice(
     functions: Functions, fault: Callable[[], None], is_after: bool, gives_up: bool

@@ -369,4 +369,4 @@ def test_the_functions_package_is_small_and_has_nothing_of_others(gate: Gate) ->
     imported = {line.split()[1] for line in found.stdout.splitlines()}
 
     assert max(sizes.values()) < 50_000
-    assert imported - own - set(sys.stdlib_module_names) == {"botocore"}
+    assert imported - own - set(sys.stdlib_module_names) == {"botocore", "urllib3"}

@@ -30,7 +30,11 @@ async def test_the_platform_is_made_changed_and_taken_away(open_stacks):
         created = await stacks.create("platform", text, Parameters=parameters, **named)
         names = ["stagegate-endpoint-tests"]
         (project,) = (await stacks.call("BatchGetProjects", "codebuild", names=names))["projects"]
-        more = {**parameters, "ApproverEmail": "somebody@example.com"}
+        more = {
+            **parameters,
+            "TopicSubscriber": "somebody@example.com",
+            "SenderEmail": "releases@example.com",
+        }
         count = len(await stacks.events("platform"))
         updated = await stacks.update("platform", text, Parameters=more, **named)
         changed = {event[0] for event in (await stacks.events("platform"))[count:]} - {"platform"}
@@ -39,6 +43,7 @@ async def test_the_platform_is_made_changed_and_taken_away(open_stacks):
 
     outputs = {it["OutputKey"]: it["OutputValue"] for it in created["Outputs"]}
     decision_url = outputs.pop("DecisionUrl")
+    signing_key = outputs.pop("SigningKeyArn")
     assert failures == []
     assert [it["StackStatus"] for it in (created, updated, deleted)] == [
         "CREATE_COMPLETE",
@@ -51,12 +56,14 @@ async def test_the_platform_is_made_changed_and_taken_away(open_stacks):
         "ModelDeployArn": "arn:aws:states:us-east-1:111111111111:stateMachine:stagegate-model-deploy",
         "ModelPackageGroupName": "stagegate-models",
         "ApprovalTable": "stagegate-approvals",
+        "ApprovalRecord": "stagegate-approval-record",
         "ApprovalTopicArn": "arn:aws:sns:us-east-1:111111111111:stagegate-approvals",
         "EndpointTestProject": "stagegate-endpoint-tests",
     }
+    assert ":secret:stagegate/approval-signing-key-" in signing_key
     assert decision_url.startswith("http://127.0.0.1:4566/_aws/lambda-url/")
     assert project["source"]["buildspec"] == "deploy/buildspec-test.yml"
-    assert changed == {"ApprovalSubscription", "ApprovalRequestFunction"}
+    assert changed == {"ApprovalSubscription", "ApprovalRequestFunction", "ApprovalRequestRole"}
 
 
 def functions():
