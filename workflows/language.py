@@ -49,7 +49,8 @@ def jsonata(state: AnyState, *, output: str, arguments: dict[str, Any] | None = 
 def throttled(service: str) -> Retry:
     """Ask again, a little later each time, where the service was asked too often or was not there."""
     prefix = {
-        "sagemaker": "SageMaker", "cloudformation": "CloudFormation", "s3": "S3", "dynamodb": "DynamoDB"
+        "cloudformation": "CloudFormation", "cloudwatch": "CloudWatch", "dynamodb": "DynamoDb", "s3": "S3",
+        "sagemaker": "SageMaker",
     }[service]  # fmt: skip
     retry = Retry(
         error_equals=[f"{prefix}.{error}" for error in ("ThrottlingException", "SdkClientException")],

@@ -6,19 +6,24 @@ from stepfunctions.steps.states import State
 from workflows.approval import ask, check, is_approved, is_expired, rule_defaults
 from workflows.config import Config
 from workflows.language import Expression, aws_sdk, caught, chosen, concatenated, failed
+from workflows.restore import restore
 from workflows.stages import PRODUCTION, STAGING, Step, deploy, test
 
 
 def model_deploy(config: Config) -> Graph:
     """An approved model package becomes what production serves."""
-    released = Succeed("Released")
-    production = deploy(config, PRODUCTION, then=test(config, PRODUCTION, then=released))
+    unproven = restore(config)
+    proven = test(config, PRODUCTION, then=Succeed("Released"), unproven=unproven)
+    production = deploy(config, PRODUCTION, then=proven, unproven=unproven)
     staging = deploy(
         config, STAGING, then=test(config, STAGING, then=human_approval(config, then=production))
     )
     checked = Chain([settings(config), check_model(config, then=staging)])
     release = Chain([describe_package(config), approved_only(then=checked)])
-    return Graph(release, comment="Deploy to staging, test, ask a person, deploy to production, test.")
+    return Graph(
+        release,
+        comment="Deploy to staging, test, ask a person, deploy to production, test; bring back what fails.",
+    )
 
 
 def describe_package(config: Config) -> State:
@@ -104,6 +109,7 @@ def settings(config: Config) -> Chain:
         "ModelPackageName": Expression("$.Package.ModelPackageArn"),
         "ExecutionRoleArn": config.endpoint_role,
         "DataBucket": config.data_bucket,
+        "Code": Expression("$.Code"),
     }
     kept = (
         *("Package", "Project", "DataBucket", "AssetsBucket", "AssetsUrl", "PollSeconds"),

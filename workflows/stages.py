@@ -1,12 +1,13 @@
 """A stage of model-deploy: its stack is deployed and watched, then the endpoint tests run against it.
 
-`then` is the state to go on with: `deploy(config, STAGING, then=test(config, STAGING, then=…))`.
+`then` is the state to go on with: `deploy(config, STAGING, then=test(config, STAGING, then=…))`. What goes
+wrong once production has changed goes to `unproven`: production is brought back (workflows/restore.py).
 """
 
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from stepfunctions.steps import Chain, ChoiceRule, Fail, Task, Wait
+from stepfunctions.steps import Chain, ChoiceRule, Fail, Pass, Task, Wait
 from stepfunctions.steps.states import State
 
 from workflows.config import Config
@@ -18,6 +19,7 @@ DEPLOYED = ("CREATE_COMPLETE", "UPDATE_COMPLETE")
 UNDER_WAY = ("*_IN_PROGRESS",)
 NEVER_WHOLE = ("ROLLBACK_COMPLETE", "ROLLBACK_FAILED", "CREATE_FAILED", "DELETE_FAILED", "REVIEW_IN_PROGRESS")
 """A stack in such a state can only be deleted and made anew."""
+RESOURCES = "$.StackResources[?(@.ResourceType == '%s')].PhysicalResourceId"
 REASONS = "$.StackEvents[?(@.ResourceStatus == '%s')].ResourceStatusReason"
 
 
@@ -28,26 +30,38 @@ class Stage:
     name: str
     untouched: str
     """What production is while this stage's stack has not been changed."""
+    word: str
+    """In the names of its states."""
+    kept_at: str = "$.Unproven"
+    """Where it is said what went wrong, while production is brought back."""
 
     @property
-    def word(self) -> str:
-        return self.name.capitalize()
+    def folder(self) -> str:
+        """Where its test report is, below the run's folder of tests."""
+        return self.word.lower()
 
 
-STAGING = Stage(name="staging", untouched="Production was not touched.")
-PRODUCTION = Stage(name="production", untouched="Production was not changed.")
+STAGING = Stage(name="staging", word="Staging", untouched="Production was not touched.")
+PRODUCTION = Stage(name="production", word="Production", untouched="Production was not changed.")
+RESTORED = Stage(name="production", word="Restored", untouched="", kept_at="$.NotProven")
+"""Production once more, with what it served before."""
 
 
-def deploy(config: Config, stage: Stage, *, then: Step) -> Step:
-    """Create the stack of deploy/endpoint.yaml or update it; nothing to update is a success too."""
+def deploy(config: Config, stage: Stage, *, then: Step, unproven: Step | None = None) -> Step:
+    """Create the stack of deploy/endpoint.yaml or update it; nothing to update is a success too.
+
+    Then the endpoint has to serve what the stack asks for.
+    """
     word = stage.word
+    unknown = unwatched(stage)
+    then = verify(config, stage, then=then, unknown=unknown, unproven=unproven)
     unchanged = failed(
         f"{word}NotDeployed",
         error=f"{word}DeploymentFailed",
         cause=f"The {stage.name} stack could not be deployed: {{}}: {{}} {stage.untouched}",
         paths=("$.Failure.Error", "$.Failure.Cause"),
     )
-    watch = watch_stack(config, stage, unchanged=unchanged, then=then)
+    watch = watch_stack(config, stage, unknown=unknown, then=then)
     create = change_stack(config, stage, "Create")
     create.add_catch(caught(unchanged))
     create.next(watch)
@@ -57,7 +71,11 @@ def deploy(config: Config, stage: Stage, *, then: Step) -> Step:
     update.next(watch)
     parameters = read_parameters(config, stage)
     parameters.add_catch(caught(unchanged))
-    parameters.next(find_stack(config, stage, create=create, update=update, unchanged=unchanged))
+    if stage == PRODUCTION:
+        update_or_stop: Step = check_alarms(config, stage, then=update, unchanged=unchanged)
+    else:
+        update_or_stop = update
+    parameters.next(find_stack(config, stage, create=create, update=update_or_stop, unchanged=unchanged))
     return parameters
 
 
@@ -75,8 +93,8 @@ def read_parameters(config: Config, stage: Stage) -> Task:
     )
 
 
-def find_stack(config: Config, stage: Stage, *, create: State, update: State, unchanged: Fail) -> Task:
-    """Is there a stack that can be updated? What it serves now is kept, for whoever has to repair it."""
+def find_stack(config: Config, stage: Stage, *, create: State, update: Step, unchanged: Fail) -> Task:
+    """Is there a stack that can be updated? What it is made of now is kept, to bring it back."""
     word = stage.word
     find = describe_stack(
         config,
@@ -85,11 +103,15 @@ def find_stack(config: Config, stage: Stage, *, create: State, update: State, un
         result_selector={
             "Status.$": "$.Stacks[0].StackStatus",
             "Packages.$": "$.Stacks[0].Parameters[?(@.ParameterKey == 'ModelPackageName')].ParameterValue",
+            "Codes.$": "$.Stacks[0].Parameters[?(@.ParameterKey == 'Code')].ParameterValue",
+            "Parameters.$": "$.Stacks[0].Parameters",
         },
         result_path=f"$.{word}",
     )
     absent = ChoiceRule.StringMatches("$.Failure.Cause", "*does not exist*")
-    find.add_catch(caught(chosen(f"{word}Absent", [(absent, create)], default=unchanged)))
+    nothing = Pass(f"No{word}Yet", result={"Packages": []}, result_path=f"$.{word}")
+    nothing.next(create)
+    find.add_catch(caught(chosen(f"{word}Absent", [(absent, nothing)], default=unchanged)))
     wait = Wait(f"{word}Busy", seconds_path="$.PollSeconds")
     wait.next(find)
     delete = aws_sdk(
@@ -128,7 +150,126 @@ def change_stack(config: Config, stage: Stage, verb: str) -> Task:
     )
 
 
-def watch_stack(config: Config, stage: Stage, *, unchanged: Fail, then: Step) -> Wait:
+def check_alarms(config: Config, stage: Stage, *, then: State, unchanged: Fail) -> Step:
+    """An update is watched by alarms: each of them has to be there, and not raised, before it begins."""
+    word = stage.word
+    resources = describe_resources(config, f"{word}Resources", stage)
+    resources.add_catch(caught(unchanged))
+    alarms = "$.Resources.Alarms"
+    look = aws_sdk(
+        f"{word}Alarms",
+        "cloudwatch:describeAlarms",
+        {"AlarmNames": Expression(alarms)},
+        result_selector={
+            "Found.$": "States.ArrayLength($.MetricAlarms)",
+            "Raised.$": "$.MetricAlarms[?(@.StateValue == 'ALARM')].AlarmName",
+        },
+        result_path="$.Alarms",
+    )
+    look.add_catch(caught(unchanged))
+    raised = failed(
+        f"{word}AlarmsRaised",
+        error=f"{word}AlarmsRaised",
+        cause=f"The alarms {{}} are raised, and would roll back any update. {stage.untouched}",
+        paths=("States.JsonToString($.Alarms.Raised)",),
+    )
+    missing = failed(
+        f"{word}AlarmsMissing",
+        error=f"{word}AlarmsMissing",
+        cause=f"Of the alarms {{}} only {{}} are there: an update would not be watched. {stage.untouched}",
+        paths=(f"States.JsonToString({alarms})", "$.Alarms.Found"),
+    )
+    count = Pass(
+        f"Count{word}Alarms",
+        parameters={
+            "Expected": Expression(f"States.ArrayLength({alarms})"),
+            "Found": Expression("$.Alarms.Found"),
+            "Raised": Expression("$.Alarms.Raised"),
+        },
+        result_path="$.Alarms",
+    )
+    all_there = ChoiceRule.NumericEqualsPath("$.Alarms.Found", "$.Alarms.Expected")
+    ready = chosen(
+        f"Are{word}AlarmsReady",
+        [(ChoiceRule.IsPresent("$.Alarms.Raised[0]", True), raised), (all_there, then)],
+        default=missing,
+    )
+    has_alarms = ChoiceRule.IsPresent(f"{alarms}[0]", True)
+    watched = chosen(f"Is{word}Watched", [(has_alarms, Chain([look, count, ready]))], default=then)
+    return Chain([resources, watched])
+
+
+def verify(config: Config, stage: Stage, *, then: Step, unknown: State, unproven: Step | None = None) -> Step:
+    """An endpoint that was rolled back is InService too: is it what the stack asks for that it serves?
+
+    Where that cannot be read it goes to `unknown`.
+    """
+    word = stage.word
+    resources = describe_resources(config, f"{word}Deployment", stage)
+    serving = aws_sdk(
+        f"{word}Serving",
+        "sagemaker:describeEndpoint",
+        {"EndpointName": concatenated(f"{{}}-{stage.name}", "$.Project")},
+        result_selector={"Status.$": "$.EndpointStatus", "Config.$": "$.EndpointConfigName"},
+        result_path="$.Serving",
+    )
+    asked = Pass(
+        f"{word}Asked",
+        parameters={
+            "Status": Expression("$.Serving.Status"),
+            "Config": Expression("$.Serving.Config"),
+            # Of the ARN, which is the resource's id.
+            "Asked": Expression("States.ArrayGetItem(States.StringSplit($.Resources.Configs[0], '/'), 1)"),
+        },
+        result_path="$.Serving",
+    )
+    for state in (resources, serving):
+        state.add_catch(caught(unknown))
+    other = ends(
+        f"{word}NotServing",
+        error=f"{word}NotServing",
+        cause=f"The {stage.name} endpoint is {{}} and serves {{}}, where its stack asks for {{}}: SageMaker "
+        "rolled the update back.",
+        paths=("$.Serving.Status", "$.Serving.Config", "$.Serving.Asked"),
+        stage=stage,
+        unproven=unproven,
+    )
+    is_served = ChoiceRule.And(
+        [
+            ChoiceRule.StringEquals("$.Serving.Status", "InService"),
+            ChoiceRule.StringEqualsPath("$.Serving.Config", "$.Serving.Asked"),
+        ]
+    )
+    return Chain([resources, serving, asked, chosen(f"Is{word}Served", [(is_served, then)], default=other)])
+
+
+def ends(
+    name: str, *, error: str, cause: str, paths: tuple[str, ...], stage: Stage, unproven: Step | None
+) -> State:
+    """The release fails: at once, or once production is brought back, where `unproven` does that."""
+    if unproven is None:
+        return failed(name, error=error, cause=f"{cause} {stage.untouched}", paths=paths)
+    keep = Pass(
+        name, parameters={"Error": error, "Cause": concatenated(cause, *paths)}, result_path=stage.kept_at
+    )
+    keep.next(unproven)
+    return keep
+
+
+def describe_resources(config: Config, name: str, stage: Stage) -> Task:
+    return aws_sdk(
+        name,
+        "cloudformation:describeStackResources",
+        {"StackName": stack_name(config, stage)},
+        result_selector={
+            "Alarms.$": RESOURCES % "AWS::CloudWatch::Alarm",
+            "Configs.$": RESOURCES % "AWS::SageMaker::EndpointConfig",
+        },
+        result_path="$.Resources",
+    )
+
+
+def watch_stack(config: Config, stage: Stage, *, unknown: Fail, then: Step) -> Wait:
     """Ask every few seconds what has become of the stack."""
     word = stage.word
     wait = Wait(f"{word}Deploying", seconds_path="$.PollSeconds")
@@ -139,19 +280,19 @@ def watch_stack(config: Config, stage: Stage, *, unchanged: Fail, then: Step) ->
         result_selector={"Status.$": "$.Stacks[0].StackStatus"},
         result_path="$.Stack",
     )
-    look.add_catch(caught(unwatched(stage)))
+    look.add_catch(caught(unknown))
     wait.next(look)
     look.next(
         chosen(
             f"{word}Deployed",
             [(is_any("$.Stack.Status", DEPLOYED), then), (is_any("$.Stack.Status", UNDER_WAY), wait)],
-            default=explain(config, stage),
+            default=explain(config, stage, unknown=unknown),
         )
     )
     return wait
 
 
-def explain(config: Config, stage: Stage) -> Task:
+def explain(config: Config, stage: Stage, *, unknown: Fail) -> Task:
     """Why the stack was not deployed, in CloudFormation's words, and what production is now."""
     word = stage.word
     events = aws_sdk(
@@ -164,7 +305,7 @@ def explain(config: Config, stage: Stage) -> Task:
         },
         result_path="$.Events",
     )
-    events.add_catch(caught(unwatched(stage)))
+    events.add_catch(caught(unknown))
     if stage == STAGING:
         events.next(not_deployed(stage, "Stack", stage.untouched))
         return events
@@ -205,8 +346,8 @@ def unwatched(stage: Stage) -> Fail:
     )
 
 
-def test(config: Config, stage: Stage, *, then: Step) -> Step:
-    """Run deploy/endpoint_tests against the stage's endpoint; their summary comes to `$.Tests.<stage>`."""
+def test(config: Config, stage: Stage, *, then: Step, unproven: Step | None = None) -> Step:
+    """Run deploy/endpoint_tests against the stage's endpoint; their summary comes to `$.Tests.<word>`."""
     word = stage.word
     environment = {
         "STAGE": stage.name,
@@ -226,7 +367,7 @@ def test(config: Config, stage: Stage, *, then: Step) -> Step:
                 "Type": "S3",
                 "Location": config.data_bucket,
                 "Path": Expression("$.TestFolder"),
-                "Name": stage.name,
+                "Name": stage.folder,
                 "NamespaceType": "NONE",
                 "Packaging": "NONE",
             },
@@ -237,20 +378,24 @@ def test(config: Config, stage: Stage, *, then: Step) -> Step:
         result_path=f"$.Builds.{word}",
     )
     with_fields(build, result_selector={"Id.$": "$.Build.Id"})
-    broken = failed(
+    broken = ends(
         f"{word}TestsBroken",
         error=f"{word}TestsBroken",
-        cause=f"The endpoint tests of {stage.name} left no report: {{}}: {{}} {served(stage)}",
-        paths=("$.Failure.Error", "$.Failure.Cause", *served_paths(stage)),
+        cause=f"The endpoint tests of {stage.name} left no report: {{}}: {{}}",
+        paths=("$.Failure.Error", "$.Failure.Cause"),
+        stage=stage,
+        unproven=unproven,
     )
     failures = read_report(config, stage, f"Read{word}Failures")
     failures.add_catch(caught(broken, path="$.ReportFailure"))
     failures.next(
-        failed(
+        ends(
             f"{word}TestsFailed",
             error=f"{word}TestsFailed",
-            cause=f"The endpoint tests of {stage.name} failed: {{}} {served(stage)}",
-            paths=(f"$.Tests.{word}.Report.text", *served_paths(stage)),
+            cause=f"The endpoint tests of {stage.name} failed: {{}}",
+            paths=(f"$.Tests.{word}.Report.text",),
+            stage=stage,
+            unproven=unproven,
         )
     )
     report = read_report(config, stage, f"Read{word}Report")
@@ -268,24 +413,11 @@ def read_report(config: Config, stage: Stage, name: str) -> Task:
         "s3:getObject",
         {
             "Bucket": config.data_bucket,
-            "Key": concatenated(f"{{}}/{stage.name}/summary.json", "$.TestFolder"),
+            "Key": concatenated(f"{{}}/{stage.folder}/summary.json", "$.TestFolder"),
         },
         result_selector={"Report.$": "States.StringToJson($.Body)"},
         result_path=f"$.Tests.{stage.word}",
     )
-
-
-def served(stage: Stage) -> str:
-    """What production is when the tests of this stage have failed."""
-    if stage == STAGING:
-        return stage.untouched
-    return "Production serves {}, which is not proven; before, it served {}."
-
-
-def served_paths(stage: Stage) -> tuple[str, ...]:
-    if stage == STAGING:
-        return ()
-    return ("$.Package.ModelPackageArn", "States.JsonToString($.Production.Packages)")
 
 
 def describe_stack(config: Config, name: str, stage: Stage, **fields: object) -> Task:

@@ -28,8 +28,8 @@ ALARM = "cloudwatch/alarm"
 HISTORY = "cloudwatch/alarm-history"
 ACTION = "cloudwatch/alarm-action"
 
-_EVALUATION_SECONDS = 2.0
-_HELD_SECONDS = 10.0
+_EVALUATION_SECONDS = 1.0
+_HELD_SECONDS = 5.0
 """How long a state that was set by hand stays before the metric is looked at again."""
 _KEPT_HISTORY = 100  # of one alarm
 _PAGE = 50

@@ -36,7 +36,7 @@ def given_parameters() -> set[str]:
 @pytest.mark.parametrize("stage", STAGES)
 def test_a_stage_gives_every_parameter_that_the_machine_does_not(stage: str) -> None:
     template = (DEPLOY / "endpoint.yaml").read_text()
-    section = template.partition("Parameters:")[2].partition("\nResources:")[0]
+    section = template.partition("Parameters:")[2].partition("\nConditions:")[0]
     declared = {line.strip(" :") for line in section.splitlines() if line[:2] == "  " and line[2:3].isalpha()}
 
     assert set(stage_parameters(stage)) | given_parameters() == declared

@@ -101,6 +101,7 @@ def test_a_checkpoint_of_another_training_is_refused(arguments: list[str], tmp_p
     )
 
 
+@pytest.mark.slow
 def test_two_processes_train_one_model(
     arguments: list[str], tmp_path: Path, training_job: StartTraining
 ) -> None:

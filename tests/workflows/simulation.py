@@ -25,6 +25,7 @@ RUN = {
     "Preprocess": {"image-size": "32"},
 }
 PACKAGE = "arn:aws:sagemaker:us-east-1:111111111111:model-package/stagegate-models/7"
+ALARMS = ("stagegate-production-latency", "stagegate-production-server-errors")
 MODEL = "s3://data/runs/r-20261123-071500-1a2b/training/job/output/model.tar.gz"
 EVALUATION = {
     "multiclass_classification_metrics": {
@@ -197,6 +198,35 @@ class Cloud:
             )
         return {"StatusCode": 200, "Payload": b"{}"}
 
+    def _DescribeStackResources(self, request: dict[str, Any]) -> dict[str, Any]:
+        config = "arn:aws:sagemaker:us-east-1:111111111111:endpoint-config/asked"
+        found = [
+            ("AWS::SageMaker::EndpointConfig", config),
+            *(("AWS::CloudWatch::Alarm", it) for it in ALARMS),
+        ]
+        return {
+            "StackResources": [
+                {
+                    "LogicalResourceId": physical.rpartition("/")[2],
+                    "PhysicalResourceId": physical,
+                    "ResourceType": kind,
+                    "ResourceStatus": "CREATE_COMPLETE",
+                    "Timestamp": datetime.now(UTC),
+                }
+                for kind, physical in found
+            ]
+        }
+
+    def _DescribeAlarms(self, request: dict[str, Any]) -> dict[str, Any]:
+        return {"MetricAlarms": [{"AlarmName": it, "StateValue": "OK"} for it in request["AlarmNames"]]}
+
+    def _DescribeEndpoint(self, request: dict[str, Any]) -> dict[str, Any]:
+        return {
+            "EndpointName": request["EndpointName"],
+            "EndpointStatus": "InService",
+            "EndpointConfigName": "asked",
+        }
+
     def _DescribeStacks(self, request: dict[str, Any]) -> dict[str, Any]:
         return {"Stacks": [stack("CREATE_COMPLETE")]}
 
@@ -209,6 +239,7 @@ def stack(status: str, *, package: str = "arn:before") -> dict[str, Any]:
         "Parameters": [
             {"ParameterKey": "Stage", "ParameterValue": "x"},
             {"ParameterKey": "ModelPackageName", "ParameterValue": package},
+            {"ParameterKey": "Code", "ParameterValue": "fedcba9876543210"},
         ],
     }
 

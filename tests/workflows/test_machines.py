@@ -73,7 +73,7 @@ def test_every_task_that_fails_ends_in_a_state_that_says_what_failed(machine: di
         if state["Type"] == "Task":
             assert state["Catch"][-1]["ErrorEquals"] == ["States.ALL"], name
         if state["Type"] == "Fail":
-            assert state["Error"], name
+            assert state.get("Error") or state.get("ErrorPath"), name
             assert state.get("Cause") or state.get("CausePath"), name
 
 

@@ -1,6 +1,7 @@
 """model-deploy, every way through it, on the real engine."""
 
 import json
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,17 @@ import pytest
 
 from stagegate.local.service import AWSError
 from tests.workflows.conftest import ROOT
-from tests.workflows.simulation import PACKAGE, REJECTED, Cloud, Ended, absent, execute, stacks
+from tests.workflows.simulation import (
+    ALARMS,
+    PACKAGE,
+    REJECTED,
+    Cloud,
+    Ended,
+    absent,
+    execute,
+    stack,
+    stacks,
+)
 
 DONE, UNDER_WAY = "UPDATE_COMPLETE", "UPDATE_IN_PROGRESS"
 NOTHING_TO_DO = AWSError("ValidationError", "No updates are to be performed.")
@@ -42,13 +53,16 @@ async def test_an_approved_package_goes_to_staging_and_after_a_yes_to_production
     assert ended.states == [
         *("DescribePackage", "ApprovedOnly", "Locate", "Settings"),
         *("IsApprovedByUs", "CheckModel", "CheckModelMatches"),
-        *("StagingParameters", "FindStaging", "StagingAbsent", "CreateStaging"),
-        *("StagingDeploying", "WatchStaging", "StagingDeployed", "TestStaging", "ReadStagingReport"),
+        *("StagingParameters", "FindStaging", "StagingAbsent", "NoStagingYet", "CreateStaging"),
+        *("StagingDeploying", "WatchStaging", "StagingDeployed"),
+        *("StagingDeployment", "StagingServing", "StagingAsked", "IsStagingServed"),
+        *("TestStaging", "ReadStagingReport"),
         *("RequestProductionApprovalRules", "RequestProductionApprovalRound"),
         *("IsRequestProductionApprovalOpen", "RequestProductionApproval"),
         *("RecordDecision", "Decision", "CheckRelease", "CheckReleaseMatches"),
-        *("ProductionParameters", "FindProduction", "ProductionAbsent", "CreateProduction"),
-        *("ProductionDeploying", "WatchProduction", "ProductionDeployed"),
+        *("ProductionParameters", "FindProduction", "ProductionAbsent", "NoProductionYet"),
+        *("CreateProduction", "ProductionDeploying", "WatchProduction", "ProductionDeployed"),
+        *("ProductionDeployment", "ProductionServing", "ProductionAsked", "IsProductionServed"),
         *("TestProduction", "ReadProductionReport", "Released"),
     ]
 
@@ -70,6 +84,7 @@ async def test_production_gets_the_template_and_the_package_that_staging_had(tmp
             "ModelPackageName": PACKAGE,
             "ExecutionRoleArn": "the-EndpointRoleArn",
             "DataBucket": "data",
+            "Code": "0123456789abcdef",
         }
 
 
@@ -277,19 +292,211 @@ async def test_failed_tests_in_staging_leave_production_alone(tmp_path: Path) ->
     )
 
 
-async def test_failed_tests_in_production_say_what_it_serves_and_served(tmp_path: Path) -> None:
+FAILED_TESTS = "The endpoint tests of production failed: 2 of 3 passed; test_latency: too slow."
+LAST_PROPERTIES = {
+    "RunId": "r-before",
+    "PreprocessedUri": "s3://data/runs/r-before/preprocessed",
+    "Accuracy": "0.81",
+    "CodeUri": "s3://assets/code/fedcba9876543210",
+}
+
+
+def failing(**answers: Any) -> Cloud:
+    """Production's tests fail; the package before has properties of its own."""
+
     def content(request: dict[str, Any]) -> dict[str, Any]:
         return FAILED_SUMMARY if request["Key"].endswith("production/summary.json") else {}
 
-    cloud = Cloud(answers={"Build": ["SUCCEEDED", "FAILED"], "GetObject": content})
+    def package(request: dict[str, Any]) -> dict[str, Any]:
+        arn = request["ModelPackageName"]
+        return (
+            {} if arn == PACKAGE else {"ModelPackageArn": arn, "CustomerMetadataProperties": LAST_PROPERTIES}
+        )
+
+    given = {"Build": ["SUCCEEDED", "FAILED"], "GetObject": content, "DescribeModelPackage": package}
+    return Cloud(answers=given | answers)
+
+
+async def test_when_productions_tests_fail_what_it_served_before_is_brought_back_and_tested(
+    tmp_path: Path,
+) -> None:
+    cloud = failing()
 
     ended = await deploy(tmp_path, cloud)
 
-    assert (ended.error, ended.cause) == (
-        "ProductionTestsFailed",
-        "The endpoint tests of production failed: 2 of 3 passed; test_latency: too slow. "
-        f'Production serves {PACKAGE}, which is not proven; before, it served ["arn:before"].',
+    assert (ended.status, ended.error) == ("FAILED", "ProductionTestsFailed")
+    assert ended.cause == f"{FAILED_TESTS} Production serves arn:before again, which passed its tests."
+    _, changed, restored = cloud.of("UpdateStack")
+    assert changed["TemplateURL"].endswith("/code/0123456789abcdef/deploy/endpoint.yaml")
+    assert restored["TemplateURL"].endswith("/code/fedcba9876543210/deploy/endpoint.yaml")
+    assert restored["StackName"] == "stagegate-production"
+    assert _values(restored["Parameters"]) == {
+        "Stage": "x",
+        "ModelPackageName": "arn:before",
+        "Code": "fedcba9876543210",
+    }
+    tested = cloud.of("StartBuild")[-1]
+    environment = {entry["name"]: entry["value"] for entry in tested["environmentVariablesOverride"]}
+    assert environment == {
+        "STAGE": "production",
+        "ENDPOINT_NAME": "stagegate-production",
+        "MODEL_PACKAGE_ARN": "arn:before",
+        "TEST_DATA_URI": "s3://data/runs/r-before/preprocessed/test",
+        "REGISTERED_ACCURACY": "0.81",
+    }
+    assert tested["artifactsOverride"]["name"] == "restored"
+
+
+async def test_a_first_release_that_fails_its_tests_is_taken_away(tmp_path: Path) -> None:
+    gone = absent("production")
+    cloud = failing(DescribeStacks=stacks(DONE, DONE, gone, DONE, "DELETE_IN_PROGRESS", gone))
+
+    ended = await deploy(tmp_path, cloud)
+
+    assert (ended.error, ended.states[-1]) == ("ProductionTestsFailed", "ProductionRemoved")
+    assert ended.cause == (
+        f"{FAILED_TESTS} There was no production endpoint before this release, and there is none."
     )
+    assert [request["StackName"] for request in cloud.of("DeleteStack")] == ["stagegate-production"]
+
+
+async def test_a_stack_that_never_was_whole_is_nothing_to_bring_back(tmp_path: Path) -> None:
+    gone = absent("production")
+    cloud = failing(DescribeStacks=stacks(DONE, DONE, "ROLLBACK_COMPLETE", gone, DONE, gone))
+
+    ended = await deploy(tmp_path, cloud)
+
+    assert ended.states[-1] == "ProductionRemoved"
+
+
+async def test_the_package_that_production_served_already_is_not_brought_back(tmp_path: Path) -> None:
+    same = {"Stacks": [stack(DONE, package=PACKAGE)]}
+    cloud = failing(DescribeStacks=[*stacks(DONE), same], UpdateStack=[NOTHING_TO_DO, NOTHING_TO_DO])
+
+    ended = await deploy(tmp_path, cloud)
+
+    assert (ended.error, ended.states[-1]) == ("ProductionTestsFailed", "ProductionAsBefore")
+    assert ended.cause.endswith(f"Production serves {PACKAGE}, which it served before this release.")
+
+
+async def test_a_stack_without_a_code_is_brought_back_by_this_releases_template(tmp_path: Path) -> None:
+    old = stack(DONE)
+    del old["Parameters"][-1]
+    cloud = failing(DescribeStacks=[*stacks(DONE, DONE), {"Stacks": [old]}])
+
+    ended = await deploy(tmp_path, cloud)
+
+    assert ended.states[-1] == "ProductionRestored"
+    _, changed, restored = cloud.of("UpdateStack")
+    assert restored["TemplateURL"] == changed["TemplateURL"]
+
+
+LOST = "Production may be broken: look at its stack."
+
+
+@pytest.mark.parametrize(
+    ("answers", "end", "consequence"),
+    [
+        (
+            {"UpdateStack": [{}, {}, AWSError("AccessDenied", "not allowed")]},
+            "ProductionNotRestored",
+            f"not allowed (Service: CloudFormation, Status Code: 400, Request ID: *) {LOST}",
+        ),
+        (
+            {"DescribeStacks": stacks(DONE, DONE, DONE, DONE, UNDER_WAY, "UPDATE_ROLLBACK_COMPLETE")},
+            "ProductionNotRestored",
+            "It could not be brought back: CloudFormation: The production stack ended as "
+            f"UPDATE_ROLLBACK_COMPLETE. {LOST}",
+        ),
+        (
+            {"Build": ["SUCCEEDED", "FAILED", "FAILED"]},
+            "RestoredNotProven",
+            "Production was brought back to arn:before, which is not proven: The endpoint tests of "
+            "production failed: 3 of 3 passed. Look at its stack.",
+        ),
+        (
+            {
+                "DescribeStacks": [*stacks(DONE, DONE, absent("x"), DONE)],
+                "DeleteStack": [AWSError("No", "no")],
+            },
+            "ProductionNotRestored",
+            LOST,
+        ),
+    ],
+)
+async def test_production_that_is_not_brought_back_is_said_to_be_lost(
+    tmp_path: Path, answers: dict[str, Any], end: str, consequence: str
+) -> None:
+    ended = await deploy(tmp_path, failing(**answers))
+
+    assert (ended.error, ended.states[-1]) == ("ProductionTestsFailed", end)
+    assert ended.cause.startswith(FAILED_TESTS)
+    assert fnmatch(ended.cause, f"*{consequence}")
+
+
+async def test_a_package_that_cannot_be_read_is_brought_back_and_said_to_be_untested(tmp_path: Path) -> None:
+    def package(request: dict[str, Any]) -> Any:
+        return {} if request["ModelPackageName"] == PACKAGE else AWSError("AccessDenied", "not allowed")
+
+    ended = await deploy(tmp_path, failing(DescribeModelPackage=package))
+
+    assert ended.states[-1] == "RestoredNotProven"
+    assert (
+        "Production was brought back to arn:before, which is not proven: its tests could not run"
+        in ended.cause
+    )
+
+
+@pytest.mark.parametrize(
+    ("serving", "found"),
+    [
+        ({"EndpointConfigName": "before"}, "is InService and serves before, where its stack asks for asked"),
+        ({"EndpointStatus": "Failed"}, "is Failed and serves asked, where its stack asks for asked"),
+    ],
+)
+async def test_an_endpoint_that_rolled_back_by_itself_is_no_success(
+    tmp_path: Path, serving: dict[str, str], found: str
+) -> None:
+    staging = await deploy(tmp_path / "1", Cloud(answers={"DescribeEndpoint": [serving]}))
+    production = await deploy(tmp_path / "2", Cloud(answers={"DescribeEndpoint": [{}, serving]}))
+
+    said = f"{found}: SageMaker rolled the update back."
+    assert (staging.error, staging.cause) == (
+        "StagingNotServing",
+        f"The staging endpoint {said} Production was not touched.",
+    )
+    assert production.error == "ProductionNotServing"
+    assert production.cause == (
+        f"The production endpoint {said} Production serves arn:before again, which passed its tests."
+    )
+
+
+@pytest.mark.parametrize(
+    ("alarms", "error", "cause"),
+    [
+        (
+            [{"AlarmName": ALARMS[0], "StateValue": "ALARM"}, {"AlarmName": ALARMS[1], "StateValue": "OK"}],
+            "ProductionAlarmsRaised",
+            f'The alarms ["{ALARMS[0]}"] are raised, and would roll back any update. '
+            "Production was not changed.",
+        ),
+        (
+            [{"AlarmName": ALARMS[0], "StateValue": "OK"}],
+            "ProductionAlarmsMissing",
+            f'Of the alarms ["{ALARMS[0]}","{ALARMS[1]}"] only 1 are there: an update would not be watched. '
+            "Production was not changed.",
+        ),
+    ],
+)
+async def test_production_is_not_changed_unwatched(
+    tmp_path: Path, alarms: list[dict[str, str]], error: str, cause: str
+) -> None:
+    cloud = Cloud(answers={"DescribeAlarms": {"MetricAlarms": alarms}})
+
+    ended = await deploy(tmp_path, cloud)
+
+    assert (ended.error, ended.cause) == (error, cause)
+    assert [request["StackName"] for request in cloud.of("UpdateStack")] == ["stagegate-staging"]
 
 
 @pytest.mark.parametrize(

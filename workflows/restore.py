@@ -1,0 +1,163 @@
+"""Production is brought back to what it served before this release, and tested; then the release fails.
+
+What a first release has deployed is taken away instead. So the state of production is always one that was
+tested.
+"""
+
+from stepfunctions.steps import ChoiceRule, Fail, Pass, Wait
+from stepfunctions.steps.states import State
+
+from workflows.config import Config
+from workflows.language import Expression, aws_sdk, caught, chosen, concatenated, is_any, with_fields
+from workflows.stages import (
+    DEPLOYED,
+    PRODUCTION,
+    RESTORED,
+    UNDER_WAY,
+    Step,
+    describe_stack,
+    stack_name,
+    test,
+    verify,
+)
+
+LAST_PACKAGE = "$.Production.Packages[0]"
+LAST_CODE = "$.Production.Codes[0]"
+
+
+def restore(config: Config) -> State:
+    """What follows when production was changed and is not proven; `$.Unproven` says why."""
+    has_last = ChoiceRule.IsPresent(LAST_PACKAGE, True)
+    is_same = ChoiceRule.StringEqualsPath(LAST_PACKAGE, "$.Package.ModelPackageArn")
+    as_before = ends_as_unproven(
+        "ProductionAsBefore", "Production serves {}, which it served before this release.", LAST_PACKAGE
+    )
+    lost = ends_as_unproven(
+        "ProductionNotRestored",
+        "It could not be brought back: {}: {} Production may be broken: look at its stack.",
+        *("$.Failure.Error", "$.Failure.Cause"),
+    )
+    return chosen(
+        "WhatWasProduction",
+        [
+            (ChoiceRule.And([has_last, is_same]), as_before),
+            (has_last, bring_back(config, lost=lost)),
+        ],
+        default=take_away(config, lost=lost),
+    )
+
+
+def bring_back(config: Config, *, lost: Fail) -> State:
+    """Update the stack to the template, the package and the parameters that it had, and test that."""
+    update = aws_sdk(
+        "RestoreProduction",
+        "cloudformation:updateStack",
+        {
+            "StackName": stack_name(config, PRODUCTION),
+            "TemplateURL": Expression("$.LastTemplate.Url"),
+            "Parameters": Expression("$.Production.Parameters"),
+            "RoleARN": config.stack_role,
+        },
+        result_path="$.Change",
+    )
+    update.add_catch(caught(lost))
+    wait, look = watch(config, "Restoring", then=prove(config, lost=lost), lost=lost)
+    look.add_catch(caught(lost))
+    update.next(wait)
+    its_own = Pass(
+        "LastTemplate",
+        parameters={"Url": concatenated("{}/code/{}/deploy/endpoint.yaml", "$.AssetsUrl", LAST_CODE)},
+        result_path="$.LastTemplate",
+    )
+    its_own.next(update)
+    # A stack that knows no code was deployed before its template had that parameter.
+    this_one = Pass(
+        "SameTemplate", parameters={"Url": Expression("$.TemplateUrl")}, result_path="$.LastTemplate"
+    )
+    this_one.next(update)
+    return chosen("HasLastTemplate", [(ChoiceRule.IsPresent(LAST_CODE, True), its_own)], default=this_one)
+
+
+def prove(config: Config, *, lost: Fail) -> Step:
+    """The endpoint serves what it served before, and passes the tests that its own package came with."""
+    proven = ends_as_unproven(
+        "ProductionRestored", "Production serves {} again, which passed its tests.", LAST_PACKAGE
+    )
+    not_proven = ends_as_unproven(
+        "RestoredNotProven",
+        "Production was brought back to {}, which is not proven: {} Look at its stack.",
+        *(LAST_PACKAGE, "$.NotProven.Cause"),
+    )
+    describe = aws_sdk(
+        "DescribeLastPackage",
+        "sagemaker:describeModelPackage",
+        {"ModelPackageName": Expression(LAST_PACKAGE)},
+        result_selector={
+            "ModelPackageArn.$": "$.ModelPackageArn",
+            "Properties.$": "$.CustomerMetadataProperties",
+        },
+        result_path="$.Package",
+    )
+    untested = Pass(
+        "RestoredUntested",
+        parameters={
+            "Cause": concatenated("its tests could not run: {}: {}", "$.Failure.Error", "$.Failure.Cause")
+        },
+        result_path="$.NotProven",
+    )
+    untested.next(not_proven)
+    describe.add_catch(caught(untested))
+    describe.next(test(config, RESTORED, then=proven, unproven=not_proven))
+    return verify(config, RESTORED, then=describe, unknown=lost, unproven=not_proven)
+
+
+def take_away(config: Config, *, lost: Fail) -> State:
+    """Delete the stack of a first release."""
+    delete = aws_sdk(
+        "RemoveProduction",
+        "cloudformation:deleteStack",
+        {"StackName": stack_name(config, PRODUCTION), "RoleARN": config.stack_role},
+        result_path="$.Deleted",
+    )
+    delete.add_catch(caught(lost))
+    gone = ends_as_unproven(
+        "ProductionRemoved", "There was no production endpoint before this release, and there is none."
+    )
+    wait, look = watch(config, "Removing", then=None, lost=lost)
+    absent = ChoiceRule.StringMatches("$.Failure.Cause", "*does not exist*")
+    look.add_catch(caught(chosen("IsProductionRemoved", [(absent, gone)], default=lost)))
+    delete.next(wait)
+    return delete
+
+
+def watch(config: Config, name: str, *, then: Step | None, lost: Fail) -> tuple[Wait, State]:
+    """Ask every few seconds what has become of the stack: the wait, and the asking, whose failure is to be
+    caught."""
+    wait = Wait(f"{name}Production", seconds_path="$.PollSeconds")
+    look = describe_stack(
+        config,
+        f"Watch{name}",
+        PRODUCTION,
+        result_selector={"Status.$": "$.Stacks[0].StackStatus"},
+        result_path="$.Stack",
+    )
+    wait.next(look)
+    ended = Pass(
+        f"{name}Ended",
+        parameters={
+            "Error": "CloudFormation",
+            "Cause": concatenated("The production stack ended as {}.", "$.Stack.Status"),
+        },
+        result_path="$.Failure",
+    )
+    ended.next(lost)
+    under_way = (is_any("$.Stack.Status", UNDER_WAY), wait)
+    done = [(is_any("$.Stack.Status", DEPLOYED), then)] if then is not None else []
+    look.next(chosen(f"Is{name}Done", [*done, under_way], default=ended))
+    return wait, look
+
+
+def ends_as_unproven(name: str, consequence: str, *paths: str) -> Fail:
+    """The end of the release, with what had gone wrong first, and what production is now."""
+    cause = concatenated(f"{{}} {consequence}", "$.Unproven.Cause", *paths)
+    return with_fields(Fail(name), error_path="$.Unproven.Error", cause_path=cause.text)
