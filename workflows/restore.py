@@ -48,7 +48,7 @@ def restore(config: Config) -> State:
 
 
 def bring_back(config: Config, *, lost: Fail) -> State:
-    """Update the stack to the template, the package and the parameters that it had, and test that."""
+    """Update the stack to the template, the package and the parameters that it had, and run its tests."""
     update = aws_sdk(
         "RestoreProduction",
         "cloudformation:updateStack",
@@ -64,22 +64,20 @@ def bring_back(config: Config, *, lost: Fail) -> State:
     wait, look = watch(config, "Restoring", then=prove(config, lost=lost), lost=lost)
     look.add_catch(caught(lost))
     update.next(wait)
-    its_own = Pass(
+    template = Pass(
         "LastTemplate",
-        parameters={"Url": concatenated("{}/code/{}/deploy/endpoint.yaml", "$.AssetsUrl", LAST_CODE)},
+        parameters={"Url": concatenated("{}/code/{}/deploy/endpoint.yaml", "$.AssetsUrl", "$.Code")},
         result_path="$.LastTemplate",
     )
-    its_own.next(update)
-    # A stack that knows no code was deployed before its template had that parameter.
-    this_one = Pass(
-        "SameTemplate", parameters={"Url": Expression("$.TemplateUrl")}, result_path="$.LastTemplate"
-    )
-    this_one.next(update)
-    return chosen("HasLastTemplate", [(ChoiceRule.IsPresent(LAST_CODE, True), its_own)], default=this_one)
+    template.next(update)
+    code = Pass("LastCode", input_path=LAST_CODE, result_path="$.Code")
+    code.next(template)
+    # A stack that names no code is from before its template had that parameter: this release's has to do.
+    return chosen("HasLastCode", [(ChoiceRule.IsPresent(LAST_CODE, True), code)], default=template)
 
 
 def prove(config: Config, *, lost: Fail) -> Step:
-    """The endpoint serves what it served before, and passes the tests that its own package came with."""
+    """The endpoint serves what it served before, and passes the tests that came with that."""
     proven = ends_as_unproven(
         "ProductionRestored", "Production serves {} again, which passed its tests.", LAST_PACKAGE
     )

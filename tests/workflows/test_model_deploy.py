@@ -345,6 +345,7 @@ async def test_when_productions_tests_fail_what_it_served_before_is_brought_back
         "REGISTERED_ACCURACY": "0.81",
     }
     assert tested["artifactsOverride"]["name"] == "restored"
+    assert tested["sourceLocationOverride"] == "assets/code/fedcba9876543210/deploy.zip"
 
 
 async def test_a_first_release_that_fails_its_tests_is_taken_away(tmp_path: Path) -> None:
