@@ -59,6 +59,7 @@ def test_training_prints_its_metrics_and_writes_a_model_that_serves(
     assert sum(right) >= 11
 
 
+@pytest.mark.slow
 def test_an_interrupted_training_ends_as_an_undisturbed_one(
     arguments: list[str], tmp_path: Path, training_job: StartTraining
 ) -> None:
