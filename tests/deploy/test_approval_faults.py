@@ -33,9 +33,9 @@ def killed() -> None:
 
 
 FAULTS = [
-    pytest.param(throttled, False, id="throttled"),
+    pytest.param(throttled, False, id="throttled", marks=pytest.mark.slow),
     pytest.param(unreachable, True, id="answer lost"),
-    pytest.param(killed, False, id="killed before"),
+    pytest.param(killed, False, id="killed before", marks=pytest.mark.slow),
     pytest.param(killed, True, id="killed after"),
 ]
 

@@ -241,6 +241,7 @@ async def answer_or_error(sagemaker: SageMaker) -> str:
         return error.message
 
 
+@pytest.mark.slow
 async def test_100_mb_of_what_is_no_text_in_the_log_stop_nothing(sagemaker: SageMaker) -> None:
     assert await create(sagemaker, LOUD) == "InService"
 

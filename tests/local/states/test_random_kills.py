@@ -319,6 +319,7 @@ def seed() -> int:
     return int(os.environ.get("STAGEGATE_SEED", random.randrange(10**6)))
 
 
+@pytest.mark.slow
 def test_five_kills_change_nothing(local: Local) -> None:
     disturb(local, kills=5, seed=seed())
 
