@@ -1,14 +1,11 @@
 """The local runtime as a process, for the tests that want it from outside."""
 
-import ctypes
 import os
 import shutil
 import signal
 import socket
-import subprocess
-import sys
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +13,8 @@ import boto3
 import pytest
 from botocore.config import Config
 from playwright.sync_api import Browser, Page, sync_playwright
+
+from tests import forks
 
 ROOT = Path(__file__).parent.parent
 os.environ.pop("AWS_ENDPOINT_URL", None)  # a test says itself where it goes
@@ -30,8 +29,17 @@ SETTINGS = {
 class Local:
     """The runtime in a process of its own, on a port and a data directory that outlive it."""
 
-    def __init__(self, data: Path, *, preload: str | None = "") -> None:
+    def __init__(
+        self,
+        data: Path,
+        *,
+        preload: str | None = "",
+        faults: Path | None = None,
+        options: Sequence[str] = (),
+    ) -> None:
         self.data = data
+        self.faults = faults
+        self.options = options
         self.preload = preload
         """What jobs find imported already: nothing, since that takes a core for seconds; None for torch."""
         with socket.socket() as taken:
@@ -39,7 +47,7 @@ class Local:
             self.port = taken.getsockname()[1]
         self.endpoint_url = f"http://127.0.0.1:{self.port}"
         self.log = data.with_name(f"{data.name}.log")
-        self.process: subprocess.Popen[bytes] | None = None
+        self.process: forks.Fork | None = None
 
     @property
     def environment(self) -> dict[str, str]:
@@ -48,17 +56,14 @@ class Local:
     def start(self) -> str:
         """Start it and wait for the line that says it is ready; gives that line."""
         preload = [] if self.preload is None else ["--preload", self.preload]
-        command = [sys.executable, "-m", "stagegate.local", *preload]
+        faults = [] if self.faults is None else ["--faults", str(self.faults)]
+        where = ["--port", str(self.port), "--data", str(self.data)]
         with self.log.open("ab") as log:
-            self.process = subprocess.Popen(
-                [*command, "--port", str(self.port), "--data", str(self.data)],
-                stdout=subprocess.PIPE,
-                stderr=log,
-                cwd=ROOT,
-                env={**os.environ, **SETTINGS},
-                preexec_fn=_end_with_parent if sys.platform == "linux" else None,
+            self.process = forks.start(
+                [*preload, *faults, *where, *self.options],
+                {**os.environ, **SETTINGS},
+                errors=log.fileno(),
             )
-        assert self.process.stdout is not None
         line = self.process.stdout.readline().decode()
         assert line, f"the runtime did not start:\n{self.log.read_text()}"
         return line
@@ -100,11 +105,6 @@ class Local:
         finally:
             process.kill()
             process.stdout.close()
-
-
-def _end_with_parent() -> None:
-    """So that nothing is left where the tests themselves are killed (prctl(2), PR_SET_PDEATHSIG)."""
-    ctypes.CDLL(None).prctl(1, signal.SIGKILL)
 
 
 @pytest.fixture

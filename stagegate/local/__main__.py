@@ -14,9 +14,12 @@ def main() -> int:
     parser.add_argument("--port", type=int, default=4566)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--preload", type=lambda names: tuple(filter(None, names.split(","))))
-    arguments = parser.parse_args()
+    parser.add_argument("--faults", type=Path)
+    parser.add_argument("--account")
+    parser.add_argument("--region")
+    parser.add_argument("--enforce-iam", action="store_true")
     try:
-        run(host=arguments.host, port=arguments.port, data=arguments.data, preload=arguments.preload)
+        run(**vars(parser.parse_args()))
     except StagegateError as error:
         sys.stderr.write(f"{error}\n")
         return 1

@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
+from stagegate.local.metric_statistics import Sample, statistic
+
 OK, ALARM, INSUFFICIENT = "OK", "ALARM", "INSUFFICIENT_DATA"
 FURTHER_PERIODS = 2
 """Looked at beyond EvaluationPeriods, for datapoints in place of those that are missing."""
@@ -33,23 +35,9 @@ _TREATED = {
 }
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Sample:
-    """What one datum of PutMetricData says: single values, or only their statistics."""
-
-    time: float
-    count: float
-    total: float
-    minimum: float
-    maximum: float
-    values: tuple[tuple[float, float], ...] = ()
-    """(value, how often); none where only statistics were given, which have no percentiles."""
-    unit: str = "None"
-
-
 @dataclass
-class Metric:
-    """The latest samples of one metric."""
+class Watched:
+    """The latest samples of a metric that an alarm looks at."""
 
     kept_seconds: float
     samples: deque[Sample] = field(default_factory=deque)
@@ -76,32 +64,6 @@ class Evaluation:
     state: str
     reason: str
     data: dict[str, Any]
-
-
-def sample_of(datum: Mapping[str, Any], *, now: float) -> Sample:
-    """A datum of PutMetricData: `Value`, `Values` with `Counts`, or `StatisticValues`."""
-    time = datum["Timestamp"].timestamp() if "Timestamp" in datum else now
-    unit = datum.get("Unit") or "None"
-    if statistics := datum.get("StatisticValues"):
-        return Sample(
-            time=time,
-            count=statistics["SampleCount"],
-            total=statistics["Sum"],
-            minimum=statistics["Minimum"],
-            maximum=statistics["Maximum"],
-            unit=unit,
-        )
-    values = datum.get("Values") or [datum["Value"]]
-    counts = datum.get("Counts") or [1.0] * len(values)
-    return Sample(
-        time=time,
-        count=sum(counts),
-        total=sum(value * count for value, count in zip(values, counts, strict=True)),
-        minimum=min(values),
-        maximum=max(values),
-        values=tuple(zip(values, counts, strict=True)),
-        unit=unit,
-    )
 
 
 def datapoints(alarm: Mapping[str, Any], samples: Iterable[Sample], *, now: float) -> list[Datapoint | None]:
@@ -200,29 +162,8 @@ def _datapoint(alarm: Mapping[str, Any], samples: Sequence[Sample], *, start: fl
         too_few = count < 10 / min(share, 1 - share) if 0 < share < 1 else False
         if too_few and alarm.get("EvaluateLowSampleCountPercentile") == "ignore":
             return None
-        value = _percentile(samples, share)
-        return None if value is None else Datapoint(start=start, value=value, count=count)
-    total = sum(sample.total for sample in samples)
-    value = {
-        "SampleCount": count,
-        "Sum": total,
-        "Average": total / count,
-        "Minimum": min(sample.minimum for sample in samples),
-        "Maximum": max(sample.maximum for sample in samples),
-    }[alarm["Statistic"]]
-    return Datapoint(start=start, value=value, count=count)
-
-
-def _percentile(samples: Sequence[Sample], share: float) -> float | None:
-    """The least value that `share` of the values do not exceed; None where only statistics are known."""
-    values = sorted(pair for sample in samples for pair in sample.values)
-    rank = share * sum(count for _, count in values)
-    passed = 0.0
-    for value, count in values:
-        passed += count
-        if passed >= rank:
-            return value
-    return None
+    value = statistic(statistic_of(alarm), samples)
+    return None if value is None else Datapoint(start=start, value=value, count=count)
 
 
 def _reason(

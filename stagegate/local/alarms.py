@@ -8,7 +8,6 @@ import asyncio
 import json
 import time
 import uuid
-from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -16,12 +15,14 @@ from stagegate.local import alarm_actions
 from stagegate.local.alarm_evaluation import (
     FURTHER_PERIODS,
     INSUFFICIENT,
-    Metric,
+    Watched,
     datapoints,
     evaluate,
-    sample_of,
 )
 from stagegate.local.alarm_requests import as_alarm, check_alarm
+from stagegate.local.metric_points import Metric, metric_of, put
+from stagegate.local.metric_requests import check_data
+from stagegate.local.pages import page
 from stagegate.local.service import Announcement, AWSError, Runtime, Service
 
 ALARM = "cloudwatch/alarm"
@@ -35,15 +36,14 @@ _KEPT_HISTORY = 100  # of one alarm
 _PAGE = 50
 
 Document = dict[str, Any]
-Key = tuple[str, str, tuple[tuple[str, str], ...]]
 
 
 class Alarms(Service):
-    """Metric alarms; what else there is of CloudWatch is moto's."""
+    """Metric alarms, and the metrics as they come in."""
 
     def __init__(self, runtime: Runtime) -> None:
         super().__init__(runtime)
-        self._metrics: dict[Key, Metric] = {}
+        self._watched: dict[Metric, Watched] = {}
         self._set_by_hand: dict[str, float] = {}
         self._evaluating: asyncio.Task[Any] | None = None
 
@@ -52,15 +52,20 @@ class Alarms(Service):
             self.spawn(self._act(action), name=f"alarm action {action['id']}")
         self._watch()
 
-    async def put_metric_data(self, *, Namespace: str, **members: Any) -> Document:
-        answer = await self.runtime.beneath(
-            "cloudwatch", "PutMetricData", {"Namespace": Namespace, **members}
-        )
-        now = time.time()
-        for datum in members.get("MetricData") or ():
-            if metric := self._metrics.get(_key(Namespace, datum)):
-                metric.add(sample_of(datum, now=now))
-        return answer
+    def put_metric_data(
+        self,
+        *,
+        Namespace: str,
+        MetricData: list[Document] | None = None,
+        EntityMetricData: list[Document] | None = None,
+        StrictEntityValidation: bool = False,
+    ) -> Document:
+        data = [*(MetricData or ()), *(datum for of in EntityMetricData or () for datum in of["MetricData"])]
+        check_data(data)
+        for metric, sample in put(self.runtime.store, Namespace, data):
+            if watched := self._watched.get(metric):
+                watched.add(sample)
+        return {}
 
     def put_metric_alarm(
         self, *, AlarmName: str, Tags: list[dict[str, str]] | None = None, **given: Any
@@ -124,18 +129,19 @@ class Alarms(Service):
         ]
         found.sort(key=lambda alarm: str(alarm["AlarmName"]))
         answer: Document = {"CompositeAlarms": []}
-        return answer | _page("MetricAlarms", [_shown(alarm) for alarm in found], NextToken, MaxRecords)
+        shown = [_shown(alarm) for alarm in found]
+        return answer | page("MetricAlarms", shown, NextToken, MaxRecords, invalid="InvalidNextToken")
 
     def describe_alarms_for_metric(
         self, *, MetricName: str, Namespace: str, Dimensions: list[dict[str, str]] | None = None, **rest: Any
     ) -> Document:
-        wanted = _key(Namespace, {"MetricName": MetricName, "Dimensions": Dimensions})
+        wanted = metric_of(Namespace, {"MetricName": MetricName, "Dimensions": Dimensions})
         narrower = {name: value for name, value in rest.items() if value is not None}
         return {
             "MetricAlarms": [
                 _shown(alarm)
                 for alarm in self.runtime.store.list(ALARM)
-                if _key(alarm["Namespace"], alarm) == wanted
+                if metric_of(alarm["Namespace"], alarm) == wanted
                 and all(alarm.get(name) == value for name, value in narrower.items())
             ]
         }
@@ -189,7 +195,7 @@ class Alarms(Service):
             and (EndDate is None or item["Timestamp"] <= EndDate)
         ]
         items.sort(key=lambda item: item["Timestamp"], reverse=ScanBy == "TimestampDescending")
-        return _page("AlarmHistoryItems", items, NextToken, MaxRecords)
+        return page("AlarmHistoryItems", items, NextToken, MaxRecords, invalid="InvalidNextToken")
 
     async def list_tags_for_resource(self, *, ResourceARN: str) -> Document:
         if alarm := self._tagged(ResourceARN):
@@ -238,14 +244,14 @@ class Alarms(Service):
 
     def _watch(self) -> None:
         """Keep the samples of the metrics that alarms look at, and look, as long as there is an alarm."""
-        wanted: dict[Key, float] = {}
+        wanted: dict[Metric, float] = {}
         for alarm in self.runtime.store.list(ALARM):
-            key = _key(alarm["Namespace"], alarm)
+            metric = metric_of(alarm["Namespace"], alarm)
             seconds = alarm["Period"] * (alarm["EvaluationPeriods"] + FURTHER_PERIODS)
-            wanted[key] = max(wanted.get(key, 0.0), seconds)
-        self._metrics = {key: self._metrics.get(key) or Metric(seconds) for key, seconds in wanted.items()}
-        for key, seconds in wanted.items():
-            self._metrics[key].kept_seconds = seconds
+            wanted[metric] = max(wanted.get(metric, 0.0), seconds)
+        self._watched = {of: self._watched.get(of) or Watched(seconds) for of, seconds in wanted.items()}
+        for metric, seconds in wanted.items():
+            self._watched[metric].kept_seconds = seconds
         if wanted and (self._evaluating is None or self._evaluating.done()):
             self._evaluating = self.spawn(self._evaluate_always(), name="alarms")
 
@@ -254,15 +260,15 @@ class Alarms(Service):
             for alarm in alarms:
                 self._evaluate(alarm)
             await asyncio.sleep(_EVALUATION_SECONDS)
-        self._metrics.clear()
+        self._watched.clear()
 
     def _evaluate(self, alarm: Document) -> None:
         name = alarm["AlarmName"]
         if time.monotonic() - self._set_by_hand.get(name, -_HELD_SECONDS) < _HELD_SECONDS:
             return
         now = time.time()
-        metric = self._metrics[_key(alarm["Namespace"], alarm)]
-        found = evaluate(alarm, datapoints(alarm, metric.samples, now=now), now=now)
+        watched = self._watched[metric_of(alarm["Namespace"], alarm)]
+        found = evaluate(alarm, datapoints(alarm, watched.samples, now=now), now=now)
         if found.state != alarm["StateValue"]:
             self._change(alarm, found.state, found.reason, json.dumps(found.data))
 
@@ -344,24 +350,9 @@ class Alarms(Service):
             self.runtime.store.delete_entry(stream, number - _KEPT_HISTORY)
 
 
-def _key(namespace: str, metric: Mapping[str, Any]) -> Key:
-    dimensions = ((given["Name"], given["Value"]) for given in metric.get("Dimensions") or ())
-    return namespace, metric["MetricName"], tuple(sorted(dimensions))
-
-
 def _shown(alarm: Document) -> Document:
     return {name: value for name, value in alarm.items() if name != "Tags"}
 
 
 def _all_actions(alarm: Document) -> list[str]:
     return [*alarm["AlarmActions"], *alarm["OKActions"], *alarm["InsufficientDataActions"]]
-
-
-def _page(member: str, found: list[Document], token: str | None, size: int) -> Document:
-    if token is not None and not token.isdigit():
-        raise AWSError("InvalidNextToken", f"The token '{token}' is not valid.")
-    begin = int(token or 0)
-    answer: Document = {member: found[begin : begin + size]}
-    if begin + size < len(found):
-        answer["NextToken"] = str(begin + size)
-    return answer

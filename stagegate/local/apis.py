@@ -37,9 +37,12 @@ def _api(name: str, protocol: str, signing_name: str | None = None, target_prefi
 APIS: Mapping[str, Api] = {
     api.name: api
     for api in (
+        _api("application-autoscaling", JSON, None, "AnyScaleFrontendService"),
+        _api("budgets", JSON, None, "AWSBudgetServiceGateway"),
         _api("cloudformation", QUERY),
         _api("cloudwatch", JSON, "monitoring", "GraniteServiceVersion20100801"),
         _api("codebuild", JSON, None, "CodeBuild_20161006"),
+        _api("codecommit", JSON, None, "CodeCommit_20150413"),
         _api("dynamodb", JSON, None, "DynamoDB_20120810"),
         _api("dynamodbstreams", JSON, "dynamodb", "DynamoDBStreams_20120810"),
         _api("ec2", EC2),
@@ -53,6 +56,7 @@ APIS: Mapping[str, Api] = {
         _api("sagemaker", JSON, None, "SageMaker"),
         _api("sagemaker-metrics", REST_JSON, "sagemaker"),
         _api("sagemaker-runtime", REST_JSON, "sagemaker"),
+        _api("scheduler", REST_JSON),
         _api("secretsmanager", JSON, None, "secretsmanager"),
         _api("ses", QUERY),
         _api("sesv2", REST_JSON, "ses"),
@@ -70,7 +74,9 @@ _BY_SIGNING_NAME = {
     for signing_name in {api.signing_name for api in APIS.values()}
 }
 _CBOR_PATH = re.compile(r"^/service/([^/]+)/operation/([^/]+)$")
-_SCOPE = re.compile(r"Credential=[^,\s]*?/\d{8}/[^/]+/([^/]+)/aws4_request")
+_SCOPE = re.compile(r"Credential=[^,\s]*?/\d{8}/([^/]+)/([^/]+)/aws4_request")
+_GLOBAL = frozenset({"budgets", "iam", "sts"})
+"""Services that are signed for us-east-1 wherever the client is."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -146,12 +152,30 @@ def _known(service: str | None, given: str) -> str:
 
 def _signing_name(request: HttpRequest) -> str:
     """From the signature's scope; a request without one can only be for S3."""
+    scope = _scope(request)
+    return scope[2] if scope else "s3"
+
+
+def _scope(request: HttpRequest) -> re.Match[str] | None:
     if scope := _SCOPE.search(request.headers.get("authorization", "")):
-        return scope[1]
+        return scope
     credential = request.query_parameters().get("X-Amz-Credential", "")
-    if scope := _SCOPE.search(f"Credential={unquote(credential)}"):
-        return scope[1]
-    return "s3"
+    return _SCOPE.search(f"Credential={unquote(credential)}")
+
+
+def check_region(request: HttpRequest, target: Target, region: str) -> None:
+    """Refuse what is signed for another region, as each region of AWS does. An AWSError."""
+    scope = _scope(request)
+    if scope is None or scope[1] == region or (target.service in _GLOBAL and scope[1] == "us-east-1"):
+        return
+    if target.protocol == REST_XML:
+        message = (
+            f"The authorization header is malformed; the region '{scope[1]}' is wrong; expecting '{region}'"
+        )
+        raise AWSError("AuthorizationHeaderMalformed", message)
+    code = "SignatureDoesNotMatch" if target.protocol in (QUERY, EC2) else "InvalidSignatureException"
+    message = f"Credential should be scoped to a valid region, not '{scope[1]}': this runtime is {region}."
+    raise AWSError(code, message, status=403)
 
 
 def _by_signing_name(signing_name: str, path: str) -> str | None:

@@ -1,15 +1,17 @@
-"""CodeBuild's test reports: what JUnit files say, as reports and test cases."""
+"""CodeBuild's test reports: what the files of test runners say, in the groups that reports have."""
 
 import uuid
 from collections import Counter
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
-from xml.etree import ElementTree
 
+from stagegate.local import build_report_formats
 from stagegate.local.service import Runtime
 
 REPORT = "codebuild/report"
+REPORT_GROUP = "codebuild/report-group"
+NOT_EXPORTED = {"exportConfigType": "NO_EXPORT"}
 
 Document = dict[str, Any]
 
@@ -17,54 +19,76 @@ Document = dict[str, Any]
 def read(
     runtime: Runtime, build: Document, name: str, file_format: str, files: dict[str, Path]
 ) -> Document | None:
-    """The report of a build, with its test cases; None where there are no files, or none of JUnit."""
-    if not files or file_format != "JUNITXML":
+    """The report of a build, with its test cases; None where there are no files.
+
+    `name` is that of a group, which gets the project's before it, or the ARN of one.
+    """
+    if not files:
         return None
-    group = f"{build['projectName']}-{name}"
+    group = (
+        name.rpartition("report-group/")[2] if name.startswith("arn:") else f"{build['projectName']}-{name}"
+    )
     arn = runtime.arn("codebuild", f"report/{group}:{uuid.uuid4()}")
-    cases = [case for path in files.values() for case in _cases(path, arn)]
-    counts = Counter(case["status"] for case in cases)
-    failed = counts["FAILED"] + counts["ERROR"]
+    try:
+        cases = [
+            _case(case, where, arn)
+            for where, path in files.items()
+            for case in build_report_formats.cases(path, file_format)
+        ]
+    except ValueError:
+        cases, status = [], "INCOMPLETE"
+    else:
+        failed = any(case["status"] in ("FAILED", "ERROR") for case in cases)
+        status = "FAILED" if failed else "SUCCEEDED"
     return {
         "arn": arn,
         "type": "TEST",
         "name": arn.rsplit("/", 1)[-1],
         "reportGroupArn": runtime.arn("codebuild", f"report-group/{group}"),
         "executionId": build["arn"],
-        "status": "FAILED" if failed else "SUCCEEDED",
+        "status": status,
         "created": datetime.now(UTC),
-        "exportConfig": {"exportConfigType": "NO_EXPORT"},
+        "exportConfig": NOT_EXPORTED,
         "truncated": False,
         "testSummary": {
             "total": len(cases),
-            "statusCounts": dict(counts),
+            "statusCounts": dict(Counter(case["status"] for case in cases)),
             "durationInNanoSeconds": sum(case["durationInNanoSeconds"] for case in cases),
         },
         "_cases": cases,
     }
 
 
-def _cases(path: Path, arn: str) -> list[Document]:
-    try:
-        root = ElementTree.parse(path).getroot()  # noqa: S314 (written by the user's own build)
-    except ElementTree.ParseError:
-        return []
-    return [_case(case, path, arn) for case in root.iter("testcase")]
+def keep(runtime: Runtime, report: Document) -> None:
+    """Write the report down, and its group where it is the first of it."""
+    group = report["reportGroupArn"]
+    if runtime.store.get(REPORT_GROUP, group) is None:
+        runtime.store.put(REPORT_GROUP, group, new_group(group))
+    runtime.store.put(REPORT, report["arn"], report)
 
 
-def _case(case: ElementTree.Element, path: Path, arn: str) -> Document:
-    status, message = "SUCCEEDED", ""
-    for tag, meaning in (("failure", "FAILED"), ("error", "ERROR"), ("skipped", "SKIPPED")):
-        if (found := case.find(tag)) is not None:
-            status, message = meaning, found.get("message") or found.text or ""
-            break
+def new_group(arn: str) -> Document:
+    now = datetime.now(UTC)
+    return {
+        "arn": arn,
+        "name": arn.rpartition("/")[2],
+        "type": "TEST",
+        "exportConfig": NOT_EXPORTED,
+        "created": now,
+        "lastModified": now,
+        "tags": [],
+        "status": "ACTIVE",
+    }
+
+
+def _case(case: build_report_formats.Case, where: str, arn: str) -> Document:
     return {
         "reportArn": arn,
-        "testRawDataPath": path.name,
-        "prefix": case.get("classname", ""),
-        "name": case.get("name", ""),
-        "status": status,
-        "durationInNanoSeconds": int(float(case.get("time", 0)) * 1e9),
-        "message": message,
-        "testSuiteName": case.get("classname", ""),
+        "testRawDataPath": where,
+        "prefix": case.prefix,
+        "name": case.name,
+        "status": case.status,
+        "durationInNanoSeconds": case.nanoseconds,
+        "message": case.message,
+        "testSuiteName": case.prefix,
     }

@@ -12,9 +12,7 @@ from stagegate.local.apis import Target
 from stagegate.local.messages import HttpRequest, HttpResponse
 from stagegate.local.service import AWSError
 
-_SIGNED = (
-    "AWS4-HMAC-SHA256 Credential=local/20260101/us-east-1/{}/aws4_request, SignedHeaders=host, Signature=0"
-)
+_SIGNED = "AWS4-HMAC-SHA256 Credential=local/20260101/{}/{}/aws4_request, SignedHeaders=host, Signature=0"
 
 Method = Callable[..., dict[str, Any] | Awaitable[dict[str, Any] | None] | None]
 
@@ -42,8 +40,10 @@ def _parameters(method: Callable[..., Any]) -> tuple[frozenset[str], bool]:
     return frozenset(parameter.name for parameter in parameters), takes_all
 
 
-def http_request(service: str, operation: str, members: Mapping[str, Any]) -> tuple[Target, HttpRequest]:
-    """The request that a client would send for the operation."""
+def http_request(
+    service: str, operation: str, members: Mapping[str, Any], *, region: str
+) -> tuple[Target, HttpRequest]:
+    """The request that a client of the region would send for the operation."""
     from botocore import handlers
     from botocore.serialize import create_serializer
 
@@ -66,7 +66,7 @@ def http_request(service: str, operation: str, members: Mapping[str, Any]) -> tu
         method=written["method"],
         path=path,
         query="&".join(part for part in (fixed_query, urlencode(query, doseq=True) if query else "") if part),
-        headers=headers | {"authorization": _SIGNED.format(api.signing_name)},
+        headers=headers | {"authorization": _SIGNED.format(region, api.signing_name)},
         body=content,
     )
     return Target(service=service, operation=operation, protocol=api.protocol, path_parameters={}), request

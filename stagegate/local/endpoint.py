@@ -8,22 +8,30 @@ import asyncio
 import logging
 import sqlite3
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from botocore import xform_name
 
-from stagegate.local import apis, caller, protocol
+from stagegate.local import apis, caller, identity, protocol
 from stagegate.local.apis import Target
 from stagegate.local.caller import Method
+from stagegate.local.faults import CLIENT
+from stagegate.local.iam.access import Access
+from stagegate.local.iam.record import Record
+from stagegate.local.iam.resources import Place
+from stagegate.local.identity import Identity
 from stagegate.local.messages import HttpRequest, HttpResponse
 from stagegate.local.moto_journal import Journal
 from stagegate.local.moto_services import MOTO_BEHIND, Moto
-from stagegate.local.service import AWSError, Runtime, Service
+from stagegate.local.service import AnswerLost, Aws, AWSError, Runtime, Service
 from stagegate.local.store import Store
 from stagegate.local.validation import validate
 
 log = logging.getLogger(__name__)
+
+_TOKEN = "x-amz-security-token"  # noqa: S105 (a header's name)
 
 
 class Endpoint:
@@ -41,9 +49,27 @@ class Endpoint:
         self.store = store
         self.host = endpoint_url.removeprefix("http://")
         self.runtime = Runtime(
-            store=store, aws=self.aws, beneath=self.beneath, data=data, endpoint_url=endpoint_url, **settings
+            store=store,
+            aws=self.aws,
+            beneath=self.beneath,
+            roles=_Roles(self),
+            data=data,
+            endpoint_url=endpoint_url,
+            **settings,
         )
-        self.moto = Moto(Journal(store, data / "moto"), host=self.host, account_id=self.runtime.account_id)
+        self.access = Access(
+            Record(store),
+            partial(self.beneath, "iam", "GetAccountAuthorizationDetails"),
+            place=Place(region=self.runtime.region, account_id=self.runtime.account_id),
+            is_enforced=self.runtime.enforce_iam,
+        )
+        self.moto = Moto(
+            Journal(store, data / "moto"),
+            host=self.host,
+            account_id=self.runtime.account_id,
+            region=self.runtime.region,
+            announce=self.runtime.announce,
+        )
         self.services: dict[str, tuple[Service, ...]] = {
             name: tuple(service(self.runtime) for service in of_api) for name, of_api in classes.items()
         }
@@ -70,7 +96,10 @@ class Endpoint:
         target = Target(service="", operation="", protocol=_guessed_protocol(request), path_parameters={})
         try:
             target = apis.identify(request, self.host)
-            response = await self._answer(target, request)
+            apis.check_region(request, target, self.runtime.region)
+            response = await self._answer_or_fail(target, request)
+        except AnswerLost as error:
+            response = HttpResponse(status=error.status, is_lost=True)
         except AWSError as error:
             response = protocol.write_error(target, error)
         except Exception as error:
@@ -86,28 +115,73 @@ class Endpoint:
             response = protocol.write_error(target, AWSError("InternalFailure", message, status=500))
         return response
 
+    async def _answer_or_fail(self, target: Target, request: HttpRequest) -> HttpResponse:
+        """The answer, or what a fault that was asked for makes of it."""
+        if (faults := self.runtime.faults) is None:
+            return await self._answer(target, request)
+        return await faults.call(
+            CLIENT,
+            target.service,
+            target.operation,
+            lambda: protocol.parse(target, request.uncompressed(), self.host),
+            lambda: self._answer(target, request),
+        )
+
     async def _answer(self, target: Target, request: HttpRequest) -> HttpResponse:
-        method = self._method(target.service, target.operation)
+        by = identity.of_token(_session_token(request))
+        method = self._method(target.service, target.operation, by)
         if method is None and target.service in MOTO_BEHIND and target.protocol != apis.CBOR:
-            return await self.moto.answer(target, request)
+            return await self._answer_with_moto(by, target, request)
         members = protocol.parse(target, request.uncompressed(), self.host)
+        await self.access.check(by, target.service, target.operation, members)
         if method is None:
             return protocol.write(target, await self.beneath(target.service, target.operation, members))
         validate(target.service, target.operation, members)
-        answer = caller.call_method(target.operation, method, members)
-        if request.client_left is not None and getattr(method, "ends_with_its_client", False):
-            return protocol.write(target, await _while_asked(request.client_left, answer))
-        return protocol.write(target, await answer)
+        with identity.called_by(by):
+            answer = self._call(target.operation, method, members)
+            if request.client_left is not None and getattr(method, "ends_with_its_client", False):
+                return protocol.write(target, await _while_asked(request.client_left, answer))
+            return protocol.write(target, await answer)
+
+    async def _answer_with_moto(
+        self, by: Identity | None, target: Target, request: HttpRequest
+    ) -> HttpResponse:
+        """Only a role's request needs to be read here too."""
+        if by is None:
+            return await self._ask_moto(target, request)
+        members = protocol.parse(target, request.uncompressed(), self.host)
+        await self.access.check(by, target.service, target.operation, members)
+        response = await self._ask_moto(target, request)
+        if _is_missing_object(target.operation, response.status):
+            await self.access.check_listing(by, members)
+        return response
 
     async def aws(
-        self, service: str, operation: str, parameters: Mapping[str, Any] | None = None
+        self,
+        service: str,
+        operation: str,
+        parameters: Mapping[str, Any] | None = None,
+        *,
+        by: Identity | None = None,
     ) -> dict[str, Any]:
-        """Any operation of any service, from inside this process."""
+        """Any operation of any service, from inside this process, by a role or by nobody in particular."""
         members = {name: value for name, value in (parameters or {}).items() if value is not None}
-        method = self._method(service, operation)
+        method = self._method(service, operation, by)
+        await self.access.check(by, service, operation, members)
         if method is None:
-            return await self.beneath(service, operation, members)
+            try:
+                return await self.beneath(service, operation, members)
+            except AWSError as error:
+                if _is_missing_object(operation, error.status):
+                    await self.access.check_listing(by, members)
+                raise
         validate(service, operation, members)
+        with identity.called_by(by):
+            return await self._call(operation, method, members)
+
+    async def _call(self, operation: str, method: Method, members: Mapping[str, Any]) -> dict[str, Any]:
+        if isinstance(owner := getattr(method, "__self__", None), Service):
+            await owner.authorize(operation, members)
         return await caller.call_method(operation, method, members)
 
     async def beneath(
@@ -118,11 +192,17 @@ class Endpoint:
         if service not in MOTO_BEHIND:
             raise apis.unknown_operation(service, operation)
         validate(service, operation, members)
-        target, request = caller.http_request(service, operation, members)
-        return caller.read_response(target, await self.moto.answer(target, request))
+        target, request = caller.http_request(service, operation, members, region=self.runtime.region)
+        return caller.read_response(target, await self._ask_moto(target, request))
 
-    def _method(self, service: str, operation: str) -> Method | None:
-        """The method of ours that answers the operation, if one does."""
+    async def _ask_moto(self, target: Target, request: HttpRequest) -> HttpResponse:
+        response = await self.moto.answer(target, request)
+        if target.service == "iam" and not target.operation.startswith(("Get", "List")):
+            self.access.forget()
+        return response
+
+    def _method(self, service: str, operation: str, by: Identity | None) -> Method | None:
+        """The method of ours that answers the operation to this caller, if one does."""
         if service not in apis.APIS:
             raise AWSError("UnknownServiceException", f"There is no service '{service}' here.", status=501)
         apis.operation_model(service, operation)
@@ -130,8 +210,35 @@ class Endpoint:
         for instance in self.services.get(service, ()):
             if method := getattr(instance, name, None):
                 found: Method = method
-                return found
+                return None if by is None and getattr(method, "is_of_sessions", False) else found
         return None
+
+
+class _Roles:
+    """How services call under a role."""
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        self._endpoint = endpoint
+
+    def bound(self, session: Identity) -> Aws:
+        return partial(self._endpoint.aws, by=session)
+
+    async def check(self, session: Identity, action: str, resource: str) -> None:
+        await self._endpoint.access.check_action(session, action, resource)
+
+
+def _session_token(request: HttpRequest) -> str:
+    """A session's token stands in a header, or in a presigned URL."""
+    if (token := request.headers.get(_TOKEN)) is not None:
+        return token
+    if _TOKEN not in request.query.lower():
+        return ""
+    given = {name.lower(): value for name, value in request.query_parameters().items()}
+    return given.get(_TOKEN, "")
+
+
+def _is_missing_object(operation: str, status: int) -> bool:
+    return status == 404 and operation in ("GetObject", "HeadObject")
 
 
 async def _while_asked(

@@ -1,10 +1,8 @@
-"""What a rule's target is given of an event, and how it is called."""
+"""What a rule's target is given of an event."""
 
 import json
 import re
 from typing import Any
-
-from stagegate.local.service import Aws, AWSError
 
 Document = dict[str, Any]
 
@@ -68,45 +66,3 @@ def at_path(path: str, event: Any) -> Any:
         else:
             value = value[int(index)] if isinstance(value, list) and int(index) < len(value) else None
     return value
-
-
-async def call(aws: Aws, target: Document, text: str, *, event_id: str, rule_name: str) -> None:
-    """Hand the text to the target. Raises AWSError where the target refuses it."""
-    arn: str = target["Arn"]
-    service = arn.split(":")[2]
-    if service == "states":
-        # The name makes a delivery that comes twice one execution.
-        name = f"{event_id}_{target['Id']}"[:80]
-        try:
-            await aws(
-                "stepfunctions", "StartExecution", {"stateMachineArn": arn, "name": name, "input": text}
-            )
-        except AWSError as error:
-            if error.code != "ExecutionAlreadyExists":
-                raise
-    elif service == "lambda":
-        await aws(
-            "lambda", "Invoke", {"FunctionName": arn, "InvocationType": "Event", "Payload": text.encode()}
-        )
-    elif service == "sns":
-        await aws("sns", "Publish", {"TopicArn": arn, "Message": text})
-    elif service == "sqs":
-        account, queue = arn.split(":")[4:6]
-        url = (await aws("sqs", "GetQueueUrl", {"QueueName": queue, "QueueOwnerAWSAccountId": account}))[
-            "QueueUrl"
-        ]
-        group = target.get("SqsParameters", {}).get("MessageGroupId")
-        parameters = {"QueueUrl": url, "MessageBody": text, **({"MessageGroupId": group} if group else {})}
-        await aws("sqs", "SendMessage", parameters)
-    elif service == "codebuild":
-        overrides = json.loads(text) if text.startswith("{") and '"detail-type"' not in text else {}
-        await aws("codebuild", "StartBuild", {"projectName": arn.rsplit("/", 1)[-1], **overrides})
-    else:
-        raise AWSError(
-            "ValidationException", f"Targets of {service} are not supported by the local runtime: {arn}"
-        )
-
-
-def is_supported(arn: str) -> bool:
-    parts = arn.split(":")
-    return len(parts) > 5 and parts[2] in ("states", "lambda", "sns", "sqs", "codebuild")

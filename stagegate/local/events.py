@@ -1,46 +1,43 @@
 """EventBridge: rules that hear what the services announce, and deliver it to their targets, at least once.
 
-A delivery is written down in the same step as the status that it follows from, and deleted when its target
-has taken it: what had not arrived when the server ended is delivered after the next start.
+A delivery is written down in the same step as the status that it follows from.
 """
 
 import asyncio
 import json
 import re
 import uuid
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
-from croniter import croniter
-
-from stagegate.local import event_patterns, event_targets
+from stagegate.local import event_patterns, recurrence, targets
+from stagegate.local.event_buses import BUS, DEFAULT, find_bus
+from stagegate.local.event_buses import invalid as _invalid
+from stagegate.local.event_history import ARCHIVE, event_time
+from stagegate.local.event_routes import RULE, Routes, is_bus, rule_key
+from stagegate.local.pages import page
 from stagegate.local.service import Announcement, AWSError, Runtime, Service
 
-RULE = "events/rule"
 DELIVERY = "events/delivery"
 
 _NAME = re.compile(r"[.\-_A-Za-z0-9]{1,64}")
-_RATE = re.compile(r"rate\((\d+) (minute|minutes|hour|hours|day|days)\)")
-_CRON = re.compile(r"cron\(([^)]+)\)")
 _MAX_TARGETS = 5
-_RETRIES = 185  # EventBridge's default: as many, within 24 hours
-_MAX_AGE = 24 * 3600
-_MAX_WAIT = 60.0
+_OF_EVERY_EVENT = ("id", "account", "source", "time", "region", "resources", "detail-type")
 
 Document = dict[str, Any]
 
 
 class EventBridge(Service):
-    """Rules on the default bus."""
+    """Rules, on every bus, and the events that come to a bus."""
 
     def __init__(self, runtime: Runtime) -> None:
         super().__init__(runtime)
         self._clocks: dict[str, asyncio.Task[Any]] = {}
+        self._routes = Routes(self, DELIVERY)
         runtime.listeners.append(self._hear)
 
     async def start(self) -> None:
-        for delivery in self.runtime.store.list(DELIVERY):
-            self.spawn(self._deliver(delivery), name=f"delivery {delivery['id']}")
+        self._routes.resume()
         for rule in self.runtime.store.list(RULE):
             self._set_clock(rule)
 
@@ -56,16 +53,18 @@ class EventBridge(Service):
         Tags: list[dict[str, str]] | None = None,
         EventBusName: str | None = None,
     ) -> Document:
-        _check_bus(EventBusName)
+        bus = self._bus(EventBusName)
         if _NAME.fullmatch(Name) is None:
             raise _invalid(f"Rule name '{Name}' should have 1 to 64 of A-Z a-z 0-9 . - _")
         if not ScheduleExpression and not EventPattern:
             raise _invalid("Parameter(s) EventPattern or ScheduleExpression must be specified.")
         if EventPattern:
             event_patterns.check(_json(EventPattern))
-        if ScheduleExpression:
-            _next_time(ScheduleExpression, datetime.now(UTC))
-        before = self.runtime.store.get(RULE, Name) or {"Targets": []}
+        if ScheduleExpression and _next_time(ScheduleExpression, datetime.now(UTC)) is None:
+            raise _invalid("Parameter ScheduleExpression is not valid.")
+        if ScheduleExpression and bus != DEFAULT:
+            raise _invalid("ScheduleExpression is supported only on the default event bus.")
+        before = self.runtime.store.get(RULE, rule_key(bus, Name)) or {"Targets": []}
         given = {
             "EventPattern": EventPattern,
             "ScheduleExpression": ScheduleExpression,
@@ -74,14 +73,14 @@ class EventBridge(Service):
         }
         rule: Document = {
             "Name": Name,
-            "Arn": self._arn(Name),
+            "Arn": self._arn(bus, Name),
             "State": State,
-            "EventBusName": "default",
+            "EventBusName": bus,
             **{member: value for member, value in given.items() if value is not None},
             "Tags": before.get("Tags", []) if Tags is None else Tags,
             "Targets": before["Targets"],
         }
-        self.runtime.store.put(RULE, Name, rule)
+        self._put(rule)
         self._set_clock(rule)
         return {"RuleArn": rule["Arn"]}
 
@@ -96,17 +95,24 @@ class EventBridge(Service):
         NextToken: str | None = None,
         Limit: int = 100,
     ) -> Document:
-        _check_bus(EventBusName)
-        rules = [_described(rule) for rule in self.runtime.store.list(RULE, prefix=NamePrefix)]
-        return _page("Rules", sorted(rules, key=lambda rule: rule["Name"]), NextToken, Limit)
+        rules = [
+            _described(rule) for rule in self._rules(EventBusName) if rule["Name"].startswith(NamePrefix)
+        ]
+        return page(
+            "Rules",
+            sorted(rules, key=lambda rule: rule["Name"]),
+            NextToken,
+            Limit,
+            invalid="ValidationException",
+        )
 
     def delete_rule(self, *, Name: str, EventBusName: str | None = None, Force: bool = False) -> Document:
-        _check_bus(EventBusName)
-        rule = self.runtime.store.get(RULE, Name)
+        key = rule_key(self._bus(EventBusName), Name)
+        rule = self.runtime.store.get(RULE, key)
         if rule and rule["Targets"]:
             raise _invalid("Rule can't be deleted since it has targets.")
-        self.runtime.store.delete(RULE, Name)
-        if clock := self._clocks.pop(Name, None):
+        self.runtime.store.delete(RULE, key)
+        if clock := self._clocks.pop(key, None):
             clock.cancel()
         return {}
 
@@ -119,17 +125,13 @@ class EventBridge(Service):
     def put_targets(self, *, Rule: str, Targets: list[Document], EventBusName: str | None = None) -> Document:
         rule = self._rule(Rule, EventBusName)
         for target in Targets:
-            if not event_targets.is_supported(target["Arn"]):
-                raise _invalid(
-                    f"Target {target['Id']}: {target['Arn']} is not supported by the local runtime; state "
-                    "machines, functions, topics, queues and build projects are"
-                )
-        targets = {target["Id"]: target for target in [*rule["Targets"], *Targets]}
-        if len(targets) > _MAX_TARGETS:
+            self._check_target(rule, target)
+        kept = {target["Id"]: target for target in [*rule["Targets"], *Targets]}
+        if len(kept) > _MAX_TARGETS:
             raise AWSError(
                 "LimitExceededException", "The requested resource exceeds the maximum number allowed."
             )
-        self.runtime.store.put(RULE, Rule, rule | {"Targets": list(targets.values())})
+        self._put(rule | {"Targets": list(kept.values())})
         return {"FailedEntryCount": 0, "FailedEntries": []}
 
     def remove_targets(
@@ -137,7 +139,7 @@ class EventBridge(Service):
     ) -> Document:
         rule = self._rule(Rule, EventBusName)
         left = [target for target in rule["Targets"] if target["Id"] not in Ids]
-        self.runtime.store.put(RULE, Rule, rule | {"Targets": left})
+        self._put(rule | {"Targets": left})
         return {"FailedEntryCount": 0, "FailedEntries": []}
 
     def list_targets_by_rule(
@@ -148,7 +150,13 @@ class EventBridge(Service):
         NextToken: str | None = None,
         Limit: int = 100,
     ) -> Document:
-        return _page("Targets", self._rule(Rule, EventBusName)["Targets"], NextToken, Limit)
+        return page(
+            "Targets",
+            self._rule(Rule, EventBusName)["Targets"],
+            NextToken,
+            Limit,
+            invalid="ValidationException",
+        )
 
     def list_rule_names_by_target(
         self,
@@ -158,18 +166,17 @@ class EventBridge(Service):
         NextToken: str | None = None,
         Limit: int = 100,
     ) -> Document:
-        _check_bus(EventBusName)
         names = [
             rule["Name"]
-            for rule in self.runtime.store.list(RULE)
+            for rule in self._rules(EventBusName)
             if TargetArn in (target["Arn"] for target in rule["Targets"])
         ]
-        return _page("RuleNames", names, NextToken, Limit)
+        return page("RuleNames", names, NextToken, Limit)
 
     def put_events(self, *, Entries: list[Document], EndpointId: str | None = None) -> Document:
         answers: list[Document] = []
         for entry in Entries:
-            error = _entry_error(entry)
+            error = _entry_error(entry) or self._bus_error(entry)
             if error is not None:
                 answers.append({"ErrorCode": error[0], "ErrorMessage": error[1]})
                 continue
@@ -180,55 +187,68 @@ class EventBridge(Service):
                 resources=entry.get("Resources", []),
                 time=entry.get("Time", datetime.now(UTC)),
             )
-            self._match(event)
+            self._routes.match(event, bus=self._bus(entry.get("EventBusName")))
             answers.append({"EventId": event["id"]})
         failed = sum("ErrorCode" in answer for answer in answers)
         return {"FailedEntryCount": failed, "Entries": answers}
 
     def test_event_pattern(self, *, EventPattern: str, Event: str) -> Document:
-        pattern, event = _json(EventPattern), json.loads(Event)
+        pattern = _json(EventPattern)
         event_patterns.check(pattern)
-        missing = [
-            name for name in ("id", "account", "source", "time", "region", "detail-type") if name not in event
-        ]
+        try:
+            event = json.loads(Event)
+        except ValueError as error:
+            raise _invalid(f"Parameter Event is not valid. Reason: {error}") from error
+        missing = [name for name in _OF_EVERY_EVENT if name not in event]
         if missing:
             raise _invalid(f"Parameter Event is not valid. Reason: {', '.join(missing)} missing")
         return {"Result": event_patterns.matches(pattern, event)}
 
-    def describe_event_bus(self, *, Name: str | None = None) -> Document:
-        _check_bus(Name)
-        return {"Name": "default", "Arn": self.runtime.arn("events", "event-bus/default")}
-
-    def list_event_buses(
-        self, *, NamePrefix: str = "", NextToken: str | None = None, Limit: int = 100
-    ) -> Document:
-        buses = [self.describe_event_bus()] if "default".startswith(NamePrefix) else []
-        return {"EventBuses": buses}
+    def delete_event_bus(self, *, Name: str) -> Document:
+        if Name == DEFAULT:
+            raise _invalid("Cannot delete event bus default.")
+        bus = self.runtime.store.get(BUS, Name.rpartition("/")[2])
+        # An archive is a rule too, one of AWS's own
+        archived = bus and any(it["bus"] == bus["Name"] for it in self.runtime.store.list(ARCHIVE))
+        if bus and (archived or self._rules(Name)):
+            raise _invalid("Event bus can't be deleted since it has rules.")
+        if bus:
+            self.runtime.store.delete(BUS, bus["Name"])
+        return {}
 
     def list_tags_for_resource(self, *, ResourceARN: str) -> Document:
-        return {"Tags": self._rule(ResourceARN.rsplit("/", 1)[-1], None)["Tags"]}
+        return {"Tags": self._tagged(ResourceARN)[2]["Tags"]}
 
     def tag_resource(self, *, ResourceARN: str, Tags: list[dict[str, str]]) -> Document:
-        rule = self._rule(ResourceARN.rsplit("/", 1)[-1], None)
-        tags = {tag["Key"]: tag for tag in [*rule["Tags"], *Tags]}
-        self.runtime.store.put(RULE, rule["Name"], rule | {"Tags": list(tags.values())})
+        kind, key, resource = self._tagged(ResourceARN)
+        tags = {tag["Key"]: tag for tag in [*resource["Tags"], *Tags]}
+        self.runtime.store.put(kind, key, resource | {"Tags": list(tags.values())})
         return {}
 
     def untag_resource(self, *, ResourceARN: str, TagKeys: list[str]) -> Document:
-        rule = self._rule(ResourceARN.rsplit("/", 1)[-1], None)
-        left = [tag for tag in rule["Tags"] if tag["Key"] not in TagKeys]
-        self.runtime.store.put(RULE, rule["Name"], rule | {"Tags": left})
+        kind, key, resource = self._tagged(ResourceARN)
+        left = [tag for tag in resource["Tags"] if tag["Key"] not in TagKeys]
+        self.runtime.store.put(kind, key, resource | {"Tags": left})
         return {}
 
+    def _tagged(self, arn: str) -> tuple[str, str, Document]:
+        """The kind, the key and the document of a rule or a bus."""
+        kind, _, name = arn.rpartition(":")[2].partition("/")
+        if kind == "event-bus":
+            return BUS, name, find_bus(self.runtime, name)
+        bus, _, rule = name.rpartition("/")
+        return RULE, rule_key(bus or DEFAULT, rule), self._rule(rule, bus or None)
+
     def _hear(self, announcement: Announcement) -> None:
-        self._match(
+        self._routes.match(
             self._event(
                 source=announcement.source,
                 detail_type=announcement.detail_type,
                 detail=dict(announcement.detail),
                 resources=list(announcement.resources),
                 time=announcement.time,
-            )
+            ),
+            bus=DEFAULT,
         )
 
     def _event(
@@ -240,105 +260,37 @@ class EventBridge(Service):
             "detail-type": detail_type,
             "source": source,
             "account": self.runtime.account_id,
-            "time": time.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+            "time": event_time(time),
             "region": self.runtime.region,
             "resources": resources,
             "detail": json.loads(json.dumps(detail, default=_plain)),
         }
 
-    def _match(self, event: Document) -> None:
-        """Write down a delivery for each target of each rule that the event matches."""
-        for rule in self.runtime.store.list(RULE):
-            if (
-                rule["State"].startswith("ENABLED")
-                and "EventPattern" in rule
-                and event_patterns.matches(json.loads(rule["EventPattern"]), event)
-            ):
-                self._send(rule, event)
-
-    def _send(self, rule: Document, event: Document) -> None:
-        for target in rule["Targets"]:
-            delivery = {
-                "id": f"{event['id']}/{rule['Name']}/{target['Id']}",
-                "event_id": event["id"],
-                "rule": rule["Name"],
-                "target": target,
-                "input": event_targets.input_of(target, event, rule_arn=rule["Arn"], rule_name=rule["Name"]),
-                "since": datetime.now(UTC),
-            }
-            self.runtime.store.put(DELIVERY, delivery["id"], delivery)
-            self.spawn(self._deliver(delivery), name=f"delivery {delivery['id']}")
-
-    async def _deliver(self, delivery: Document) -> None:
-        """Until the target has taken it, or its retry policy ends; then it goes to the dead-letter queue."""
-        await self.runtime.store.committed()
-        target, policy = delivery["target"], delivery["target"].get("RetryPolicy", {})
-        age = timedelta(seconds=policy.get("MaximumEventAgeInSeconds", _MAX_AGE))
-        tries = policy.get("MaximumRetryAttempts", _RETRIES)
-        for attempt in range(tries + 1):
-            try:
-                await event_targets.call(
-                    self.runtime.aws,
-                    target,
-                    delivery["input"],
-                    event_id=delivery["event_id"],
-                    rule_name=delivery["rule"],
-                )
-                break
-            except AWSError as error:
-                late = datetime.now(UTC) - delivery["since"] > age
-                if late or attempt == tries or not _is_passing(error):
-                    await self._give_up(delivery, error)
-                    break
-            await asyncio.sleep(min(0.2 * 2**attempt, _MAX_WAIT))
-        self.runtime.store.delete(DELIVERY, delivery["id"])
-
-    async def _give_up(self, delivery: Document, error: AWSError) -> None:
-        queue = delivery["target"].get("DeadLetterConfig", {}).get("Arn")
-        if queue is None:
-            return
-        attributes = {
-            "ERROR_CODE": error.code,
-            "ERROR_MESSAGE": error.message,
-            "RULE_ARN": self._arn(delivery["rule"]),
-            "TARGET_ARN": delivery["target"]["Arn"],
-        }
-        url = (await self.runtime.aws("sqs", "GetQueueUrl", {"QueueName": queue.rsplit(":", 1)[-1]}))[
-            "QueueUrl"
-        ]
-        await self.runtime.aws(
-            "sqs",
-            "SendMessage",
-            {
-                "QueueUrl": url,
-                "MessageBody": delivery["input"],
-                "MessageAttributes": {
-                    name: {"DataType": "String", "StringValue": value} for name, value in attributes.items()
-                },
-            },
-        )
-
     def _set_state(self, name: str, bus: str | None, state: str) -> Document:
         rule = self._rule(name, bus) | {"State": state}
-        self.runtime.store.put(RULE, name, rule)
+        self._put(rule)
         self._set_clock(rule)
         return {}
 
     def _set_clock(self, rule: Document) -> None:
-        if clock := self._clocks.pop(rule["Name"], None):
+        key = rule_key(rule["EventBusName"], rule["Name"])
+        if clock := self._clocks.pop(key, None):
             clock.cancel()
         if "ScheduleExpression" in rule and rule["State"] == "ENABLED":
-            self._clocks[rule["Name"]] = self.spawn(self._tick(rule["Name"]), name=f"clock {rule['Name']}")
+            self._clocks[key] = self.spawn(self._tick(key), name=f"clock {key}")
 
     async def _tick(self, name: str) -> None:
         """Fire a scheduled rule at its times."""
         last = datetime.now(UTC)
         while rule := self.runtime.store.get(RULE, name):
-            last = _next_time(rule["ScheduleExpression"], last)
+            due = _next_time(rule["ScheduleExpression"], last)
+            if due is None:
+                return
+            last = due
             await asyncio.sleep(max(0.0, (last - datetime.now(UTC)).total_seconds()))
             rule = self.runtime.store.get(RULE, name)
             if rule is not None:
-                self._send(
+                self._routes.send(
                     rule,
                     self._event(
                         source="aws.events",
@@ -350,34 +302,54 @@ class EventBridge(Service):
                 )
 
     def _rule(self, name: str, bus: str | None) -> Document:
-        _check_bus(bus)
-        rule = self.runtime.store.get(RULE, name)
+        bus = self._bus(bus)
+        rule = self.runtime.store.get(RULE, rule_key(bus, name))
         if rule is None:
-            raise AWSError("ResourceNotFoundException", f"Rule {name} does not exist on EventBus default.")
+            raise AWSError("ResourceNotFoundException", f"Rule {name} does not exist on EventBus {bus}.")
         return rule
 
-    def _arn(self, name: str) -> str:
-        return self.runtime.arn("events", f"rule/{name}")
+    def _rules(self, bus: str | None) -> list[Document]:
+        name = self._bus(bus)
+        return [rule for rule in self.runtime.store.list(RULE) if rule["EventBusName"] == name]
+
+    def _put(self, rule: Document) -> None:
+        self.runtime.store.put(RULE, rule_key(rule["EventBusName"], rule["Name"]), rule)
+
+    def _bus(self, name_or_arn: str | None) -> str:
+        name: str = find_bus(self.runtime, name_or_arn)["Name"]
+        return name
+
+    def _bus_error(self, entry: Document) -> tuple[str, str] | None:
+        try:
+            self._bus(entry.get("EventBusName"))
+        except AWSError:
+            return "InvalidArgument", f"EventBusName {entry['EventBusName']} does not exist."
+        return None
+
+    def _check_target(self, rule: Document, target: Document) -> None:
+        if is_bus(target):
+            if self._bus(target["Arn"]) == rule["EventBusName"]:
+                raise _invalid(f"Target {target['Id']}: the event bus of a rule can't be its target.")
+            if given := {"Input", "InputPath", "InputTransformer"} & target.keys():
+                raise _invalid(f"Target {target['Id']}: an event bus takes no {', '.join(sorted(given))}.")
+        elif not targets.is_supported(target["Arn"]) and not targets.is_log_group(target["Arn"]):
+            raise _invalid(
+                f"Target {target['Id']}: {target['Arn']} is not supported by the local runtime; state "
+                "machines, functions, topics, queues, event buses, build projects and log groups are"
+            )
+
+    def _arn(self, bus: str, name: str) -> str:
+        return self.runtime.arn("events", f"rule/{rule_key(bus, name)}")
 
 
-def _next_time(expression: str, after: datetime) -> datetime:
-    """When a schedule is due next; raises ValidationException for what is no schedule."""
-    if match := _RATE.fullmatch(expression):
-        count, unit = int(match.group(1)), match.group(2).rstrip("s") + "s"
-        if count and (count == 1) == (match.group(2)[-1] != "s"):
-            return after + timedelta(**{unit: count})
-    if match := _CRON.fullmatch(expression):
-        fields = match.group(1).split()
-        if len(fields) == 6 and "?" in (fields[2], fields[4]):
-            minute, hour, day, month, weekday, year = (field.replace("?", "*") for field in fields)
-            weekday = re.sub(r"\d", lambda digit: str(int(digit.group()) - 1), weekday)  # AWS: Sunday is 1
-            try:
-                times = croniter(f"{minute} {hour} {day} {month} {weekday} 0 {year}", after)
-                due: datetime = times.get_next(datetime)
-            except (ValueError, KeyError) as error:
-                raise _invalid("Parameter ScheduleExpression is not valid.") from error
-            return due
-    raise _invalid("Parameter ScheduleExpression is not valid.")
+def _next_time(expression: str, after: datetime) -> datetime | None:
+    """When a schedule is due next, None for never; raises ValidationException for what is no schedule."""
+    if between := recurrence.rate(expression):
+        return after + between
+    try:
+        return recurrence.next_cron(expression, after)
+    except recurrence.NoRecurrence as error:
+        raise _invalid("Parameter ScheduleExpression is not valid.") from error
 
 
 def _entry_error(entry: Document) -> tuple[str, str] | None:
@@ -389,8 +361,6 @@ def _entry_error(entry: Document) -> tuple[str, str] | None:
             )
     if entry["Source"].startswith("aws."):
         return "NotAuthorizedForSourceException", "Not authorized for the source."
-    if entry.get("EventBusName", "default").rsplit("/", 1)[-1] != "default":
-        return "InvalidArgument", f"EventBusName {entry['EventBusName']} does not exist."
     try:
         detail = json.loads(entry["Detail"])
     except ValueError:
@@ -398,26 +368,8 @@ def _entry_error(entry: Document) -> tuple[str, str] | None:
     return None if isinstance(detail, dict) else ("MalformedDetail", "Detail is malformed.")
 
 
-def _is_passing(error: AWSError) -> bool:
-    """EventBridge tries again where the target was throttled or not there for a moment."""
-    return error.status >= 500 or error.status == 429 or "Throttl" in error.code or "TooMany" in error.code
-
-
 def _described(rule: Document) -> Document:
     return {member: value for member, value in rule.items() if member not in ("Targets", "Tags")}
-
-
-def _page(member: str, values: list[Any], token: str | None, limit: int) -> Document:
-    start = int(token) if token else 0
-    answer: Document = {member: values[start : start + limit]}
-    if start + limit < len(values):
-        answer["NextToken"] = str(start + limit)
-    return answer
-
-
-def _check_bus(name: str | None) -> None:
-    if name is not None and name.rsplit("/", 1)[-1] != "default":
-        raise AWSError("ResourceNotFoundException", f"Event bus {name} does not exist.")
 
 
 def _json(text: str) -> Any:
@@ -433,7 +385,3 @@ def _plain(value: Any) -> Any:
     if isinstance(value, datetime):
         return int(value.timestamp() * 1000)
     raise TypeError(f"{type(value).__name__} cannot stand in an event")
-
-
-def _invalid(message: str) -> AWSError:
-    return AWSError("ValidationException", message)

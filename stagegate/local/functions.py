@@ -355,7 +355,7 @@ class Functions(Service):
             revision=document["RevisionId"],
             root=self._folder(name) / document["_code"],
             environment={
-                **self.runtime.environment(),
+                **self._by_role(document).environment(),
                 "AWS_LAMBDA_FUNCTION_NAME": name,
                 "AWS_LAMBDA_FUNCTION_VERSION": "$LATEST",
                 "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": str(document["MemorySize"]),
@@ -374,9 +374,13 @@ class Functions(Service):
         name = document["FunctionName"]
         if name not in self._logs:
             self._logs[name] = LogStream(
-                self.runtime.aws, group=self._group(document), stream=_stream(document)
+                self._by_role(document).aws, group=self._group(document), stream=_stream(document)
             )
         return self._logs[name]
+
+    def _by_role(self, document: Document) -> Runtime:
+        """As the function's role sees it."""
+        return self.runtime.as_role(document["Role"], session=document["FunctionName"])
 
     def _group(self, document: Document) -> str:
         group: str = document["LoggingConfig"].get("LogGroup", f"/aws/lambda/{document['FunctionName']}")
@@ -393,7 +397,7 @@ class Functions(Service):
                 "VersionId": code.get("S3ObjectVersion"),
             }
             try:
-                package = (await self.runtime.aws("s3", "GetObject", where))["Body"]
+                package = (await self.runtime.as_caller().aws("s3", "GetObject", where))["Body"]
             except AWSError as error:
                 raise _invalid(
                     f"Error occurred while GetObject. S3 Error Code: {error.code}. "

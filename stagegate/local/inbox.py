@@ -4,6 +4,7 @@ import asyncio
 import email
 import email.policy
 import hashlib
+import threading
 from email.message import EmailMessage
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,8 @@ class Inbox:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._server: asyncio.Server | None = None
+        self._numbering = threading.Lock()
+        """Mails that come at the same time have different numbers."""
 
     async def start(self) -> str:
         """Listen on a free port; gives HOST:PORT."""
@@ -44,7 +47,9 @@ class Inbox:
     def _keep(self, content: bytes, recipients: list[str]) -> None:
         message_id = email.message_from_bytes(content)["Message-ID"] or content.decode(errors="replace")
         digest = hashlib.sha256("\n".join([message_id, *recipients]).encode()).hexdigest()[:16]
-        if not list(self._folder.glob(f"*-{digest}.eml")):
+        with self._numbering:
+            if list(self._folder.glob(f"*-{digest}.eml")):
+                return
             number = len(list(self._folder.glob("*.eml"))) + 1
             partial = self._folder / f"{digest}.partial"
             partial.write_bytes(content)

@@ -76,16 +76,22 @@ class LogStream:
         if self._created:
             return
         group = {"logGroupName": self._group}
-        for operation, parameters in (
-            ("CreateLogGroup", group),
-            ("CreateLogStream", {**group, "logStreamName": self.stream}),
-        ):
-            try:
-                await self._aws("logs", operation, parameters)
-            except AWSError as error:
-                if error.code != "ResourceAlreadyExistsException":
-                    raise
+        stream = {**group, "logStreamName": self.stream}
+        try:
+            await self._made("CreateLogStream", stream)
+        except AWSError as error:
+            if error.code != "ResourceNotFoundException":
+                raise
+            await self._made("CreateLogGroup", group)
+            await self._made("CreateLogStream", stream)
         self._created = True
+
+    async def _made(self, operation: str, parameters: dict[str, str]) -> None:
+        try:
+            await self._aws("logs", operation, parameters)
+        except AWSError as error:
+            if error.code != "ResourceAlreadyExistsException":
+                raise
 
 
 def _first_batch(events: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -76,3 +76,5 @@ class HttpResponse:
     body: bytes = b""
     stream: AsyncIterator[bytes] | None = None
     """In place of the body, where that is still being made."""
+    is_lost: bool = False
+    """The client gets none of it: the connection ends."""

@@ -1,13 +1,16 @@
 """Where moto's answers are not AWS's, and what is put right: by operation, before moto is asked and after."""
 
 import json
+import os
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from urllib.parse import parse_qsl
+from xml.etree import ElementTree
 
 from stagegate.local.apis import Target
 from stagegate.local.messages import HttpRequest, HttpResponse
+from stagegate.local.s3_events import bucket_of, sends_events
 from stagegate.local.service import AWSError
 
 _ENCRYPTION = "x-amz-server-side-encryption"
@@ -90,6 +93,23 @@ def _about_topic(request: HttpRequest, response: HttpResponse) -> HttpResponse:
     return replace(response, headers=headers, body=body)
 
 
+def _with_event_bridge(request: HttpRequest, response: HttpResponse) -> HttpResponse:
+    """moto keeps that a bucket sends events to EventBridge, and does not say so."""
+    bucket = bucket_of(request.path, account_id=os.environ["MOTO_ACCOUNT_ID"])
+    if response.status != 200 or bucket is None or not sends_events(bucket):
+        return response
+    namespace = "http://s3.amazonaws.com/doc/2006-03-01/"
+    ElementTree.register_namespace("", namespace)
+    root = (
+        ElementTree.fromstring(response.body)  # noqa: S314 - moto has written it
+        if response.body.strip()
+        else ElementTree.Element(f"{{{namespace}}}NotificationConfiguration")
+    )
+    ElementTree.SubElement(root, f"{{{namespace}}}EventBridgeConfiguration")
+    headers = {name: value for name, value in response.headers.items() if name not in _OF_BODY}
+    return replace(response, headers=headers, body=ElementTree.tostring(root, xml_declaration=True))
+
+
 _CHECKS: Mapping[tuple[str, str], Callable[[HttpRequest], None]] = {
     ("secretsmanager", "CreateSecret"): _check_secret_name,
     ("sns", "Publish"): _check_notification,
@@ -97,6 +117,7 @@ _CHECKS: Mapping[tuple[str, str], Callable[[HttpRequest], None]] = {
 }
 _CORRECTIONS: Mapping[tuple[str, str], Callable[[HttpRequest, HttpResponse], HttpResponse]] = {
     **{("s3", operation): _with_encryption for operation in _OF_OBJECTS},
+    ("s3", "GetBucketNotificationConfiguration"): _with_event_bridge,
     **{("dynamodb", operation): _without_capacity for operation in _WITH_CAPACITY},
     ("sns", "Publish"): _about_topic,
     ("sns", "PublishBatch"): _about_topic,

@@ -23,7 +23,7 @@ _STREAM = "moto"
 _KEPT_IN_ROW = 4096  # bytes; a larger body goes into a file
 _CREDENTIAL = re.compile(r"^AWS4-HMAC-SHA256 Credential=[^,]+")
 _LEFT_OUT = re.compile(
-    r"accept.*|amz-sdk-.*|connection|content-length|expect|host|user-agent|x-amz-date|x-amzn-trace-id"
+    r"accept.*|amz-sdk-.*|connection|content-length|expect|host|user-agent|x-amz-date|x-amz-security-token|x-amzn-trace-id"
     r"|if-.*"  # the condition was met; the object that it was about may have left the journal
 )
 

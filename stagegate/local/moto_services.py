@@ -24,13 +24,15 @@ from stagegate.local.messages import HttpRequest, HttpResponse
 from stagegate.local.moto_answers import check_request, corrected
 from stagegate.local.moto_journal import Entry, Journal
 from stagegate.local.moto_moment import Moment, instrument, within
-from stagegate.local.service import AWSError
+from stagegate.local.moto_repairs import repair
+from stagegate.local.s3_events import object_events
+from stagegate.local.service import Announcement, AWSError
 
 log = logging.getLogger(__name__)
 
 MOTO_BEHIND = frozenset(
     {
-        "cloudwatch", "dynamodb", "dynamodbstreams", "ec2", "ecr", "iam", "kms", "logs", "s3",
+        "budgets", "cloudwatch", "dynamodb", "dynamodbstreams", "ec2", "ecr", "iam", "kms", "logs", "s3",
         "secretsmanager", "ses", "sesv2", "sns", "sqs", "ssm", "sts",
     }
 )  # fmt: skip
@@ -43,7 +45,8 @@ _READS = re.compile(
     r"(Get|List|Describe|Head|BatchGet|TransactGet|Select|Search|Filter|Lookup|Simulate|GenerateDataKey).*"
     r"|Query|Scan|Encrypt|Decrypt|ReEncrypt|Sign|Verify|VerifyMac|GenerateMac|GenerateRandom"
 )
-_REGION = "us-east-1"
+_WITHOUT_REGION = frozenset({"budgets"})
+"""Services that moto knows by a host without one."""
 _LOOK_AGAIN_SECONDS = 1.0  # for SQS messages that become visible by the clock
 
 Result = TypeVar("Result")
@@ -53,11 +56,21 @@ Handlers = list[tuple[re.Pattern[str], Callable[..., Any]]]
 class Moto:
     """Answers requests with moto, one after the other, in a thread of its own. One at a time in a process."""
 
-    def __init__(self, journal: Journal, *, host: str, account_id: str) -> None:
+    def __init__(
+        self,
+        journal: Journal,
+        *,
+        host: str,
+        account_id: str,
+        region: str = "us-east-1",
+        announce: Callable[[Announcement], None] = lambda announcement: None,
+    ) -> None:
         os.environ["MOTO_ACCOUNT_ID"] = account_id  # where moto looks for it, also at each request
         self._journal = journal
         self._host = host
         self._account_id = account_id
+        self._region = region
+        self._announce = announce
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="moto")
         self._changing = asyncio.Lock()
         self._queues_changed = asyncio.Event()
@@ -97,11 +110,22 @@ class Moto:
             moment = Moment.now()
             response = await self._run(self._dispatch_within, moment, target, request)
             if response.status < 400 and journaled_with in response.body:
+                events = await self._events(moment, target, request, response)
                 await self._journal.add(target, request, moment, response.body)
+                for event in events:  # committed together with the entry
+                    self._announce(event)
         if target.service in ("sqs", "sns") and not journaled_with:
             self._queues_changed.set()
             self._queues_changed = asyncio.Event()
         return response
+
+    async def _events(
+        self, moment: Moment, target: Target, request: HttpRequest, response: HttpResponse
+    ) -> list[Announcement]:
+        if target.service != "s3":
+            return []
+        find = functools.partial(object_events, account_id=self._account_id)
+        return await self._run(find, target.operation, request, response, moment)
 
     async def _receive_messages(self, target: Target, request: HttpRequest) -> HttpResponse:
         """moto would wait in its thread, and everybody with it; we wait here."""
@@ -156,7 +180,7 @@ class Moto:
 
         members = json.loads(entry.request.body)
         with within(entry.moment):
-            logs_backends[self._account_id][_REGION].put_log_events(
+            logs_backends[self._account_id][self._region].put_log_events(
                 members["logGroupName"], members["logStreamName"], members["logEvents"]
             )
 
@@ -170,7 +194,8 @@ class Moto:
         from moto.core.request import Request
         from werkzeug.exceptions import HTTPException
 
-        endpoint = f"https://{apis.model(target.service).endpoint_prefix}.{_REGION}.amazonaws.com"
+        region = "" if target.service in _WITHOUT_REGION else f"{self._region}."
+        endpoint = f"https://{apis.model(target.service).endpoint_prefix}.{region}amazonaws.com"
         handlers = self._of_service(target.service)
         handler = next((handler for url, handler in handlers if url.match(endpoint + request.path)), None)
         if handler is None:
@@ -202,7 +227,8 @@ class Moto:
             with within(replace(self._birth, seed=self._birth.seed + zlib.crc32(service.encode()))):
                 regions = backends.get_backend(service)[self._account_id]
                 instrument()
-                backend = regions[_REGION] if _REGION in regions else regions["aws"]
+                backend = regions[self._region] if self._region in regions else regions["aws"]
+            repair(service)
             self._handlers[service] = [(re.compile(url), handler) for url, handler in backend.urls.items()]
         instrument()
         return self._handlers[service]

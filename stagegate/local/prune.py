@@ -1,4 +1,4 @@
-"""What `stagegate local prune` takes away: executions that ended long ago, the folders of jobs and builds.
+"""What `stagegate local prune` takes away: old executions, folders of jobs and builds, data of metrics.
 
 What runs is never touched. Jobs and builds can still be described: only their folders go.
 """
@@ -33,6 +33,7 @@ class Pruned:
     revisions: int = 0
     folders: int = 0
     folder_bytes: int = 0
+    datapoints: int = 0
     database_bytes: int = 0
 
 
@@ -57,6 +58,7 @@ def prune(store: Store, data: Path, *, before: datetime, is_dry: bool) -> Pruned
     for revision in _unused_revisions(store):
         pruned.revisions += 1
         store.delete(REVISION, revision)
+    pruned.datapoints = store.delete_points(before=before.timestamp())
     if is_dry:
         store.roll_back()
     else:

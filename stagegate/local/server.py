@@ -14,7 +14,7 @@ import socket
 import sqlite3
 import sys
 import time
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from datetime import datetime
 from email.utils import formatdate
 from functools import lru_cache, partial
@@ -25,11 +25,13 @@ from urllib.parse import quote
 import uvicorn
 import uvloop
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, JSONResponse, Response, StreamingResponse
+from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response, StreamingResponse
 
 from stagegate.errors import StagegateError
 from stagegate.local import inbox_pages
 from stagegate.local.endpoint import Endpoint
+from stagegate.local.fault_file import read_faults
+from stagegate.local.iam.usage import usage_of
 from stagegate.local.inbox import read_inbox, read_mail, read_message
 from stagegate.local.messages import HttpRequest
 from stagegate.local.prune import Pruned, prune
@@ -42,7 +44,11 @@ log = logging.getLogger(__name__)
 _FUNCTION_URL = "/_aws/lambda-url/"
 _INBOX = "/_stagegate/inbox"
 _INTERRUPTION = "/_stagegate/interruption"
+_FAULTS = "/_stagegate/faults"
+_IAM = "/_stagegate/iam"
+_CONSOLE = "/_stagegate/console"
 _OURS = (_FUNCTION_URL, "/_stagegate/")
+_GIT = "/v1/repos/"
 _WITHOUT_BODY = (204, 304)
 _GRACE_SECONDS = 5  # for requests under way when the server is told to end
 
@@ -67,22 +73,46 @@ def run(
     smtp: str | None = None,
     max_jobs: int | None = None,
     preload: tuple[str, ...] | None = None,
+    faults: Path | None = None,
+    enforce_iam: bool = False,
+    account: str | None = None,
+    region: str | None = None,
+    console: Callable[[str], str] | None = None,
 ) -> int:
-    """Serve until SIGINT or SIGTERM; gives the exit status. Raises CannotServe where the port or the data
-    directory is taken."""
+    """Serve until SIGINT or SIGTERM; gives the exit status. `console` starts the console over an endpoint
+    URL, and gives its address. Raises CannotServe where the port or the data directory is taken,
+    ConfigurationError where the file of faults is wrong."""
+    injected = None if faults is None else read_faults(faults)
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    settings = {"smtp": smtp, "max_jobs": max_jobs, "preload": preload}
-    uvloop.run(serve(host=host, port=port, data=data.absolute(), **settings))
+    settings = {
+        "smtp": smtp,
+        "max_jobs": max_jobs,
+        "preload": preload,
+        "faults": injected,
+        "enforce_iam": enforce_iam,
+        **({"account_id": account} if account else {}),
+        **({"region": region} if region else {}),
+    }
+    if injected is not None:
+        sys.stdout.write(f"Faults are injected: {len(injected.tallies)}, by {faults}\n")
+    uvloop.run(serve(host=host, port=port, data=data.absolute(), console=console, **settings))
+    if injected is not None:
+        sys.stdout.write(f"{injected.summary()}\n")
     return 0
 
 
-async def serve(*, host: str, port: int, data: Path, **settings: Any) -> None:
+async def serve(
+    *, host: str, port: int, data: Path, console: Callable[[str], str] | None, **settings: Any
+) -> None:
     stopping = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stopping.set)
-    async with running(host=host, port=port, data=data, **settings) as endpoint:
+    async with running(host=host, port=port, data=data, console=console, **settings) as endpoint:
         gc.freeze()  # what is loaded stays: the collector need not stop the loop to look through it again
-        sys.stdout.write(f"Stagegate local is ready at {endpoint.runtime.endpoint_url} (data in {data})\n")
+        url = endpoint.runtime.endpoint_url
+        sys.stdout.write(f"Stagegate local is ready at {url} (data in {data})\n")
+        if console is not None:
+            sys.stdout.write(f"Its console: {url}{_CONSOLE}\n")
         sys.stdout.flush()
         await stopping.wait()
 
@@ -94,6 +124,7 @@ async def running(
     port: int = 0,
     data: Path,
     classes: Mapping[str, tuple[type[Service], ...]] = SERVICES,
+    console: Callable[[str], str] | None = None,
     **settings: Any,
 ) -> AsyncIterator[Endpoint]:
     """The runtime, answering and with its services started, for as long as the block lasts.
@@ -107,9 +138,10 @@ async def running(
         try:
             url = f"http://{host}:{listener.getsockname()[1]}"
             endpoint = Endpoint(store, data, endpoint_url=url, classes=classes, **settings)
+            _check_place(endpoint, data)
             replayed = await endpoint.moto.replay()
             log.info("replayed %d requests to moto", replayed)
-            async with _answering(endpoint, listener):
+            async with _answering(endpoint, listener, console):
                 try:
                     await endpoint.start()
                     yield endpoint
@@ -117,6 +149,19 @@ async def running(
                     await endpoint.stop()
         finally:
             store.close()
+
+
+def _check_place(endpoint: Endpoint, data: Path) -> None:
+    """Names that are on disk have the account and the region in them."""
+    given = {"account_id": endpoint.runtime.account_id, "region": endpoint.runtime.region}
+    known = endpoint.store.get("runtime", "place")
+    if known is None:
+        endpoint.store.put("runtime", "place", given)
+    elif known != given:
+        raise CannotServe(
+            f"What is in {data} belongs to account {known['account_id']} in {known['region']}, and not to "
+            f"account {given['account_id']} in {given['region']}: give these, or another data directory."
+        )
 
 
 def _end_at_once(path: Path, error: Exception) -> None:
@@ -130,9 +175,11 @@ def _end_at_once(path: Path, error: Exception) -> None:
 
 
 @contextlib.asynccontextmanager
-async def _answering(endpoint: Endpoint, listener: socket.socket) -> AsyncIterator[None]:
+async def _answering(
+    endpoint: Endpoint, listener: socket.socket, console: Callable[[str], str] | None
+) -> AsyncIterator[None]:
     config = uvicorn.Config(
-        _app(endpoint),
+        _app(endpoint, hang_up=lambda client: server.hang_up(client), console=console),
         log_config=None,
         access_log=False,
         lifespan="off",
@@ -160,31 +207,55 @@ class _Server(uvicorn.Server):
     async def main_loop(self) -> None:
         await self.stopping.wait()
 
+    def hang_up(self, client: tuple[str, int]) -> None:
+        """End the connection of a client, without a word."""
+        for connection in list(self.server_state.connections):
+            transport: Any = getattr(connection, "transport", None)
+            if transport is not None and getattr(connection, "client", None) == client:
+                transport.abort()
+
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield
 
 
-def _app(endpoint: Endpoint) -> Any:
+def _app(
+    endpoint: Endpoint,
+    *,
+    hang_up: Callable[[tuple[str, int]], None],
+    console: Callable[[str], str] | None,
+) -> Any:
     async def app(scope: dict[str, Any], receive: Any, send: Any) -> None:
         if scope["type"] != "http":
             return
         path: str = scope["path"]
+        if path.startswith(_GIT):
+            response = await _git(endpoint, Request(scope, receive))
+            await response(scope, receive, send)
+            return
         if not path.startswith(_OURS):
-            await _answer_aws(endpoint, scope, receive, send)
+            await _answer_aws(endpoint, scope, receive, send, hang_up=hang_up)
             return
         request = Request(scope, receive)
         await request.body()  # kept by the request, for whoever reads it again
         if path.startswith(_FUNCTION_URL):
             response = await _function_url(endpoint, request)
         elif path == "/_stagegate/health":
-            response = JSONResponse({"status": "ok"})
+            where = {} if console is None else {"console": f"{endpoint.runtime.endpoint_url}{_CONSOLE}"}
+            response = JSONResponse({"status": "ok", **where})
+        elif path == _FAULTS:
+            faults = endpoint.runtime.faults
+            response = JSONResponse([] if faults is None else faults.counted())
         elif path == _INTERRUPTION:
             response = await _interrupt(endpoint, request)
+        elif path == _IAM:
+            response = await _iam(endpoint, request)
         elif path == _INBOX or path.startswith(f"{_INBOX}/"):
             is_browser = "text/html" in request.headers.get("accept", "")
             answer = _inbox_page if is_browser else _inbox
             response = await asyncio.to_thread(answer, endpoint.runtime.data / "inbox", path)
+        elif console is not None and (path == _CONSOLE or path.startswith(f"{_CONSOLE}/")):
+            response = await asyncio.to_thread(_to_console, console, endpoint.runtime.endpoint_url, request)
         else:
             response = JSONResponse({"Message": "Not Found"}, status_code=404)
         await response(scope, receive, send)
@@ -219,6 +290,26 @@ def _inbox(folder: Path, path: str) -> Response:
     return Response(mail, media_type="message/rfc822")
 
 
+def _to_console(console: Callable[[str], str], endpoint_url: str, request: Request) -> Response:
+    """To the same page of the console, which is started where it does not run yet."""
+    try:
+        address = console(endpoint_url)
+    except StagegateError as error:
+        return JSONResponse({"Message": str(error)}, status_code=503)
+    query = f"?{request.url.query}" if request.url.query else ""
+    return RedirectResponse(f"{address}/{request.url.path.removeprefix(_CONSOLE).lstrip('/')}{query}")
+
+
+async def _iam(endpoint: Endpoint, request: Request) -> Response:
+    """What each role has asked for, and what of its policies nothing needed; DELETE begins a new record."""
+    access = endpoint.access
+    if request.method == "DELETE":
+        access.record.clear()
+        await endpoint.store.committed()
+    roles = usage_of(await access.roles(), access.record.all())
+    return JSONResponse({"IsEnforced": access.is_enforced, "Roles": roles})
+
+
 async def _interrupt(endpoint: Endpoint, request: Request) -> Response:
     """Take the spot capacity of a training job away: AWS does it unasked."""
     if request.method != "POST":
@@ -250,7 +341,27 @@ async def _function_url(endpoint: Endpoint, request: Request) -> Response:
     return JSONResponse({"Message": "Not Found"}, status_code=404)
 
 
-async def _answer_aws(endpoint: Endpoint, scope: dict[str, Any], receive: Any, send: Any) -> None:
+async def _git(endpoint: Endpoint, request: Request) -> Response:
+    """A git client at one of CodeCommit's repositories; what it pushes need not fit into memory."""
+    for service in endpoint.services.get("codecommit", ()):
+        if handle := getattr(service, "handle_git", None):
+            try:
+                response: Response = await handle(request)
+            except Exception:
+                log.exception("git at %s failed", request.url.path)
+                response = Response("The local runtime failed; its log says why.\n", status_code=500)
+            return response
+    return JSONResponse({"Message": "Not Found"}, status_code=404)
+
+
+async def _answer_aws(
+    endpoint: Endpoint,
+    scope: dict[str, Any],
+    receive: Any,
+    send: Any,
+    *,
+    hang_up: Callable[[tuple[str, int]], None],
+) -> None:
     """By hand: an invocation of an endpoint would spend a third of our time in Starlette's classes."""
     body = bytearray()
     while True:
@@ -261,6 +372,10 @@ async def _answer_aws(endpoint: Endpoint, scope: dict[str, Any], receive: Any, s
         if not message.get("more_body"):
             break
     response = await endpoint.answer(_to_request(scope, bytes(body), receive))
+    if response.is_lost:
+        hang_up(scope["client"])
+        await _disconnected(receive)
+        return
     headers = {"date": _date(int(time.time())), **response.headers}
     if response.stream is not None:
         streaming = StreamingResponse(response.stream, status_code=response.status, headers=headers)

@@ -6,12 +6,17 @@ by keyword, as botocore names them, and return the response as a dict. `server.p
 
 import asyncio
 from collections.abc import Callable, Coroutine, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
+from stagegate.local import identity
+from stagegate.local.identity import Identity
 from stagegate.local.store import Store
+
+if TYPE_CHECKING:
+    from stagegate.local.faults import Faults
 
 Json = Any
 """A value as JSON has it: None, bool, int, float, str, list or dict."""
@@ -33,6 +38,13 @@ class AWSError(Exception):
         self.members = members
 
 
+class AnswerLost(AWSError):
+    """The connection ended before there was an answer: who called cannot know whether the call was made."""
+
+    def __init__(self) -> None:
+        super().__init__("ConnectionClosed", "The target server failed to respond", status=503)
+
+
 class Aws(Protocol):
     """The in-process caller: any service by botocore's name, checked against botocore's model.
 
@@ -52,6 +64,16 @@ async def _nothing(
     )
 
 
+class Roles(Protocol):
+    """How a call is made under a role. What the role may not do is refused, where the runtime enforces it."""
+
+    def bound(self, identity: Identity) -> Aws:
+        """The in-process caller of this session."""
+
+    async def check(self, identity: Identity, action: str, resource: str) -> None:
+        """Raise AWSError where the session may not do this."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Announcement:
     """A service's own event (`source` "aws.sagemaker"), as EventBridge would receive it."""
@@ -61,6 +83,15 @@ class Announcement:
     detail: Mapping[str, Any]
     resources: tuple[str, ...] = ()
     time: datetime = field(default_factory=lambda: datetime.now(UTC))
+
+
+@dataclass(frozen=True, kw_only=True)
+class EventFate:
+    """What becomes of an event on its way to its targets."""
+
+    copies: int = 1
+    seconds: float = 0.0
+    is_lost: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,7 +114,32 @@ class Runtime:
     """The modules that jobs find imported already; None for those that a pipeline with torch needs."""
     max_jobs: int | None = None
     """How many jobs run at once; None leaves it to what the machine has."""
+    faults: "Faults | None" = None
+    """What is to go wrong on purpose."""
+    enforce_iam: bool = False
+    """Whether a role is refused what its policies do not allow."""
+    roles: Roles | None = None
+    identity: Identity | None = None
+    """Under whom calls are made and processes run: a role's session, or nobody in particular."""
     listeners: list[Callable[[Announcement], None]] = field(default_factory=list)
+
+    def as_role(self, role_arn: str | None, *, session: str) -> "Runtime":
+        """This runtime for what a role does: its calls, and those of the processes it is given to."""
+        return self if not role_arn else self.under(Identity(role_arn=role_arn, session=session))
+
+    def as_caller(self) -> "Runtime":
+        """For what a service does on behalf of who calls its operation, as forwarded access."""
+        caller = identity.caller()
+        return self if caller is None else self.under(caller)
+
+    def under(self, session: Identity) -> "Runtime":
+        aws = self.aws if self.roles is None else self.roles.bound(session)
+        return replace(self, aws=aws, identity=session)
+
+    async def authorize(self, action: str, resource: str) -> None:
+        """Ask whether the role may do what a service does under it without a call of its own here."""
+        if self.roles is not None and self.identity is not None:
+            await self.roles.check(self.identity, action, resource)
 
     def announce(self, announcement: Announcement) -> None:
         """Tell every listener, at once and in this thread: EventBridge's rules, a state that waits for a job.
@@ -94,16 +150,49 @@ class Runtime:
         for listen in self.listeners:
             listen(announcement)
 
+    def by(self, caller: str) -> Aws:
+        """Like `aws`, for what a user's definition asks for: a task, a rule's target, a stack's resource.
+
+        It may fail on purpose. What a service needs for itself does not: on AWS, too, it is tried again where
+        nobody sees it.
+        """
+        if (faults := self.faults) is None:
+            return self.aws
+
+        async def call(
+            service: str, operation: str, parameters: Mapping[str, Any] | None = None
+        ) -> dict[str, Any]:
+            return await faults.call(
+                caller,
+                service,
+                operation,
+                lambda: parameters or {},
+                lambda: self.aws(service, operation, parameters),
+            )
+
+        return call
+
+    def fate(self, service: str, operation: str, members: Mapping[str, Any]) -> dict[str, Any]:
+        """What is to go wrong with what an operation has started: members for its document, kept with it.
+
+        `_Failure` is why it fails before it has run, `_Interruption` when a training job loses its instances.
+        """
+        return {} if self.faults is None else self.faults.fate(service, operation, members)
+
+    def event_fate(self, event: dict[str, Any]) -> EventFate:
+        """What is to go wrong with an event."""
+        return EventFate() if self.faults is None else self.faults.event_fate(event)
+
     def arn(self, service: str, resource: str) -> str:
         """`arn("sagemaker", "training-job/x")` in this account and region."""
         return f"arn:aws:{service}:{self.region}:{self.account_id}:{resource}"
 
     def environment(self) -> dict[str, str]:
         """What a process that the runtime starts needs to reach the services by boto3 or the AWS CLI."""
+        own = {"AWS_ACCESS_KEY_ID": "local", "AWS_SECRET_ACCESS_KEY": "local"}
         return {
             "AWS_ENDPOINT_URL": self.endpoint_url,
-            "AWS_ACCESS_KEY_ID": "local",
-            "AWS_SECRET_ACCESS_KEY": "local",
+            **(own if self.identity is None else self.identity.environment()),
             "AWS_DEFAULT_REGION": self.region,
             "AWS_REGION": self.region,
             "AWS_EC2_METADATA_DISABLED": "true",
@@ -118,6 +207,12 @@ def ends_with_its_client(operation: Operation) -> Operation:
     All others go on: what they do counts whether or not somebody reads the answer.
     """
     operation.ends_with_its_client = True  # type: ignore[attr-defined]
+    return operation
+
+
+def of_sessions(operation: Operation) -> Operation:
+    """Mark an operation that is only for callers with a role's session; moto answers the others."""
+    operation.is_of_sessions = True  # type: ignore[attr-defined]
     return operation
 
 
@@ -139,6 +234,9 @@ class Service:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def authorize(self, operation: str, members: Mapping[str, Any]) -> None:
+        """Called before an operation: raise AWSError where a role that it names may not do what it is for."""
 
     def spawn(self, work: Coroutine[Any, Any, Any], *, name: str) -> asyncio.Task[Any]:
         """Run `work` beside the requests, as long as the server runs. Its failure is logged, never lost."""

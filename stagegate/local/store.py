@@ -11,7 +11,7 @@ import json
 import logging
 import sqlite3
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from importlib.resources import files
 from pathlib import Path
@@ -34,7 +34,8 @@ class UnreadableStore(StagegateError):
 
 
 class Store:
-    """Documents (`put`, `get`, `list`), streams of entries (`append`, `read`), counters (`next_number`)."""
+    """Documents (`put`, `get`, `list`), streams of entries (`append`, `read`), series of points in time
+    (`put_point`, `points`), counters (`next_number`)."""
 
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -158,6 +159,44 @@ class Store:
 
     def delete_stream(self, stream: str) -> None:
         self._write("DELETE FROM entries WHERE stream = :stream", {"stream": stream})
+
+    def put_point(self, series: str, at: float, point: dict[str, Any]) -> None:
+        """Keep what `series` was at a moment, in seconds since 1970, in place of the one before."""
+        (number,) = self._execute(
+            """INSERT INTO series (name, latest) VALUES (:series, :at)
+               ON CONFLICT (name) DO UPDATE SET latest = max(latest, excluded.latest) RETURNING id""",
+            {"series": series, "at": at},
+        ).fetchone()
+        given = {"number": number, "at": at, "point": encode(point)}
+        if not self._write("UPDATE points SET point = :point WHERE series = :number AND at = :at", given):
+            self._write("INSERT INTO points (series, at, point) VALUES (:number, :at, :point)", given)
+
+    def points(self, prefix: str, *, start: float, end: float) -> Sequence[tuple[float, dict[str, Any]]]:
+        """Of the series whose names begin so, from `start` on and before `end`, the oldest first."""
+        rows = self._select(
+            """SELECT at, point FROM points
+               WHERE series IN
+                 (SELECT id FROM series WHERE name >= :prefix AND name < :prefix || char(1114111))
+               AND at >= :start AND at < :end ORDER BY at, series""",
+            {"prefix": prefix, "start": start, "end": end},
+        )
+        return [(at, decode(point)) for at, point in rows]
+
+    def series(self, *, since: float) -> Sequence[str]:
+        """The names of those with a point since then, in the order in which they first came."""
+        rows = self._select("SELECT name FROM series WHERE latest >= :since ORDER BY id", {"since": since})
+        return [name for (name,) in rows]
+
+    def delete_points(self, *, before: float) -> int:
+        """Of all series, and the series that have none since; gives how many points."""
+        # By the index, series by series: there is none of the moments alone.
+        deleted = self._write(
+            """DELETE FROM points WHERE rowid IN
+               (SELECT points.rowid FROM series JOIN points ON series = series.id AND at < :before)""",
+            {"before": before},
+        )
+        self._write("DELETE FROM series WHERE latest < :before", {"before": before})
+        return deleted
 
     def next_number(self, counter: str) -> int:
         """1, then 2, … for each `counter`; never the same again, also after a restart."""

@@ -27,6 +27,13 @@ _PYTHON_TYPES: Mapping[str, tuple[type, ...]] = {
     "blob": (bytes, bytearray, str),
 }
 
+_WITH_OWN_ERRORS = frozenset({"codecommit"})
+"""Services that check lengths, patterns and enumerations themselves: each has an error of its own."""
+
+
+class _Constraint(str):
+    """A problem of such a kind."""
+
 
 def validate(service: str, operation: str, members: Mapping[str, Any]) -> None:
     """Raise ValidationException, or what the API calls it, where `members` are not what the model wants."""
@@ -34,6 +41,8 @@ def validate(service: str, operation: str, members: Mapping[str, Any]) -> None:
     if shape is None:
         return
     wrong = list(_problems(shape, members, ""))
+    if service in _WITH_OWN_ERRORS:
+        wrong = [problem for problem in wrong if not isinstance(problem, _Constraint)]
     if wrong:
         count = f"{len(wrong)} validation error{'s' if len(wrong) > 1 else ''} detected: "
         raise AWSError(_code(service), count + "; ".join(wrong))
@@ -141,7 +150,7 @@ def _has_type(shape: Any, value: Any) -> bool:
 
 
 def _constraint(value: Any, path: str, constraint: str) -> str:
-    return f"Value '{_shown(value)}' at '{path}' failed to satisfy constraint: {constraint}"
+    return _Constraint(f"Value '{_shown(value)}' at '{path}' failed to satisfy constraint: {constraint}")
 
 
 def _shown(value: Any) -> str:

@@ -11,11 +11,13 @@ from stagegate.local.store import Store
 
 
 @asynccontextmanager
-async def opened(data: Path, classes=None) -> AsyncIterator[Endpoint]:
+async def opened(
+    data: Path, classes=None, endpoint_url: str = "http://127.0.0.1:4566"
+) -> AsyncIterator[Endpoint]:
     """An endpoint without a port, on the data of the one before it."""
     store = Store(data / "stagegate.db")
     try:
-        endpoint = Endpoint(store, data, endpoint_url="http://127.0.0.1:4566", classes=classes or {})
+        endpoint = Endpoint(store, data, endpoint_url=endpoint_url, classes=classes or {})
         await endpoint.moto.replay()
         try:
             yield endpoint

@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from stagegate.local.alarm_evaluation import Datapoint, datapoints, evaluate, sample_of
+from stagegate.local.alarm_evaluation import Datapoint, datapoints, evaluate
+from stagegate.local.metric_statistics import sample_of
 
 NOW = 1_800_000_000.0
 

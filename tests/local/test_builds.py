@@ -8,78 +8,7 @@ from pathlib import Path
 import pytest
 from botocore.exceptions import ClientError
 
-ROLE = "arn:aws:iam::111111111111:role/builds"
-BUCKET = "builds"
-PATIENCE = 60
-
-
-class Builds:
-    """The runtime with a project, and builds of the text of a buildspec."""
-
-    def __init__(self, runtime):
-        self.runtime, self.client, self.s3 = runtime, runtime.client("codebuild"), runtime.client("s3")
-        self.s3.create_bucket(Bucket=BUCKET)
-        self.client.create_project(
-            name="project",
-            source={"type": "NO_SOURCE", "buildspec": "version: 0.2\nphases: {build: {commands: [true]}}"},
-            artifacts={"type": "NO_ARTIFACTS"},
-            environment={
-                "type": "LINUX_CONTAINER",
-                "image": "aws/codebuild/standard:7.0",
-                "computeType": "BUILD_GENERAL1_SMALL",
-                "environmentVariables": [
-                    {"name": "OF_PROJECT", "value": "project"},
-                    {"name": "GIVEN", "value": "project"},
-                ],
-            },
-            serviceRole=ROLE,
-        )
-
-    def start(self, buildspec, **members):
-        build = self.client.start_build(projectName="project", buildspecOverride=buildspec, **members)[
-            "build"
-        ]
-        return build["id"]
-
-    def describe(self, build_id):
-        return self.client.batch_get_builds(ids=[build_id])["builds"][0]
-
-    def ended(self, build_id):
-        deadline = time.monotonic() + PATIENCE
-        while not (build := self.describe(build_id))["buildComplete"]:
-            assert time.monotonic() < deadline, build
-            time.sleep(0.05)
-        return build
-
-    def build(self, buildspec, **members):
-        return self.ended(self.start(buildspec, **members))
-
-    def log(self, build):
-        logs = build["logs"]
-        events = self.runtime.client("logs").get_log_events(
-            logGroupName=logs["groupName"], logStreamName=logs["streamName"], startFromHead=True
-        )["events"]
-        return [event["message"] for event in events if not event["message"].startswith("[Container]")]
-
-    def until_logged(self, build_id, text):
-        deadline = time.monotonic() + PATIENCE
-        while True:
-            try:
-                if text in self.log(self.describe(build_id)):
-                    return
-            except self.runtime.client("logs").exceptions.ResourceNotFoundException:
-                pass  # nothing has been said yet
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
-
-
-def statuses(build):
-    return {phase["phaseType"]: phase.get("phaseStatus") for phase in build["phases"]}
-
-
-def message(build, phase):
-    (found,) = [entry for entry in build["phases"] if entry["phaseType"] == phase]
-    return found["contexts"][0]["message"]
+from tests.local.build_runs import BUCKET, PATIENCE, Builds, message, statuses
 
 
 @pytest.fixture(scope="module")
@@ -173,18 +102,20 @@ def test_on_failure_decides_whether_the_build_goes_on(builds):
     assert builds.log(builds.build(spec.format("ABORT"))) == []
 
 
-def test_parameters_and_secrets_reach_the_environment(builds):
+def test_parameters_and_secrets_reach_the_environment_and_are_hidden_in_the_log(builds):
     builds.runtime.client("ssm").put_parameter(Name="/word", Value="from ssm", Type="SecureString")
     builds.runtime.client("secretsmanager").create_secret(
         Name="secret", SecretString='{"key": "from secret"}'
     )
 
     build = builds.build(
-        "version: 0.2\nenv: {parameter-store: {A: /word}}\nphases: {build: {commands: ['echo $A, $B']}}",
+        "version: 0.2\nenv: {parameter-store: {A: /word}, exported-variables: [A, B, AWS_REGION, C]}\n"
+        "phases: {build: {commands: ['echo said $A, $B', 'export C=${#A}-${#B}']}}",
         environmentVariablesOverride=[{"name": "B", "value": "secret:key", "type": "SECRETS_MANAGER"}],
     )
 
-    assert builds.log(build) == ["from ssm, from secret"]
+    assert builds.log(build) == ["said ***, ***"]
+    assert build["exportedEnvironmentVariables"] == [{"name": "C", "value": "8-11"}]
 
 
 JUNIT = (
@@ -232,7 +163,7 @@ def test_a_source_is_built_and_leaves_artifacts_and_a_report(builds):
     ("spec", "said"),
     [
         ("missing.yml", "stat missing.yml: no such file or directory"),
-        ("version: 0.1\nphases: {build: {commands: [x]}}", "version 0.1 should be 0.2"),
+        ("version: 0.3\nphases: {build: {commands: [x]}}", "version 0.3 should be 0.2 or 0.1"),
         ("version: 0.2\nphases: {biuld: {commands: [x]}}", "phases: biuld is not supported"),
         ("version: 0.2\nphases: [", "while parsing"),
     ],

@@ -108,6 +108,69 @@ def test_a_queue_gets_the_event_and_a_disabled_rule_is_silent(shared_local):
     assert (states["silent"], states["loud"]) == ("DISABLED", "ENABLED")
 
 
+@pytest.mark.parametrize(
+    ("name", "target", "message", "timestamp"),
+    [
+        ("whole", {"InputPath": "$.detail"}, '{"n": 1}', None),
+        (
+            "made",
+            {
+                "InputTransformer": {
+                    "InputPathsMap": {"n": "$.detail.n"},
+                    "InputTemplate": '{"timestamp": "2026-11-26T12:00:00Z", "message": "n is <n>"}',
+                }
+            },
+            "n is 1",
+            1795694400000,
+        ),
+        (
+            "object",
+            {
+                "InputTransformer": {
+                    "InputPathsMap": {"detail": "$.detail"},
+                    "InputTemplate": '{"timestamp": 1795694400000, "message": <detail>}',
+                }
+            },
+            '{"n": 1}',
+            1795694400000,
+        ),
+    ],
+    ids=lambda value: value if isinstance(value, str) and value.isalpha() else "",
+)
+def test_a_log_group_gets_the_event(shared_local, name, target, message, timestamp):
+    logs, group = shared_local.client("logs"), f"/aws/events/{name}"
+    logs.create_log_group(logGroupName=group)
+    arn = f"arn:aws:logs:us-east-1:111111111111:log-group:{group}"
+    rule(shared_local, f"logs-{name}", {"source": [f"logs-{name}"]}, {"Arn": arn, **target})
+
+    put(shared_local, f"logs-{name}", {"n": 1})
+
+    deadline = time.monotonic() + PATIENCE
+    while not (events := logs.filter_log_events(logGroupName=group)["events"]):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    (event,) = events
+    assert event["message"] == message
+    assert timestamp in (None, event["timestamp"])
+
+
+def test_a_log_group_that_is_not_there_takes_nothing(shared_local):
+    queue = shared_local.client("sqs").create_queue(QueueName="dead-logs")["QueueUrl"]
+    dead = "arn:aws:sqs:us-east-1:111111111111:dead-logs"
+    target = {
+        "Arn": "arn:aws:logs:us-east-1:111111111111:log-group:/aws/events/absent:*",
+        "DeadLetterConfig": {"Arn": dead},
+    }
+    rule(shared_local, "dead-logs", {"source": ["dead-logs"]}, target)
+
+    put(shared_local, "dead-logs", {"n": 1})
+
+    (message,) = shared_local.client("sqs").receive_message(
+        QueueUrl=queue, WaitTimeSeconds=20, MessageAttributeNames=["All"]
+    )["Messages"]
+    assert message["MessageAttributes"]["ERROR_CODE"]["StringValue"] == "ResourceNotFoundException"
+
+
 def test_what_no_target_takes_goes_to_the_dead_letter_queue(shared_local):
     sqs = shared_local.client("sqs")
     url = sqs.create_queue(QueueName="dead")["QueueUrl"]
@@ -196,8 +259,15 @@ def test_a_pattern_can_be_tried(shared_local):
 
     assert result({"source": ["a"]}) is True
     assert result({"source": ["b"]}) is False
-    with pytest.raises(events.exceptions.InvalidEventPatternException):
+    with pytest.raises(events.exceptions.InvalidEventPatternException, match='"source" must be an object'):
         result({"source": "a"})
+    with pytest.raises(events.exceptions.InvalidEventPatternException):
+        events.test_event_pattern(EventPattern="{", Event=json.dumps(event))
+    with pytest.raises(ClientError, match="Event is not valid"):
+        events.test_event_pattern(EventPattern='{"source": ["a"]}', Event="{")
+    del event["resources"]
+    with pytest.raises(ClientError, match="resources missing"):
+        result({"source": ["a"]})
 
 
 AT = datetime(2026, 11, 23, 9, 30, tzinfo=UTC)
@@ -237,3 +307,27 @@ def test_a_variable_is_text_within_quotes_and_json_outside():
     text = transformed(transformer, event, rule_arn="arn", rule_name="rule")
 
     assert json.loads(text) == {"in": 'say "hi"!', "out": 'say "hi"', "object": {"a": 1}, "rule": "rule"}
+
+
+@pytest.mark.parametrize(
+    ("template", "expected"),
+    [
+        ('"<none> is nothing"', '" is nothing"'),
+        ("<aws.events.rule-arn>", '"arn"'),
+        ('"<aws.events.event.ingestion-time>"', '"t"'),
+        ("<aws.events.event>", '{"time": "t", "id": "1"}'),
+        ("<aws.events.event.json>", '{"time": "t", "id": "1", "detail": {"list": [1, {"a": "b"}]}}'),
+        ("<deep>", '"b"'),
+        ('"of <list>"', '"of [1, {\\"a\\": \\"b\\"}]"'),
+        ("<unknown>", "<unknown>"),
+        ("plain text, <deep>", 'plain text, "b"'),
+    ],
+)
+def test_a_template_has_the_variables_that_aws_gives_it(template, expected):
+    transformer = {
+        "InputPathsMap": {"none": "$.detail.none", "list": "$.detail.list", "deep": "$.detail.list[1].a"},
+        "InputTemplate": template,
+    }
+    event = {"time": "t", "id": "1", "detail": {"list": [1, {"a": "b"}]}}
+
+    assert transformed(transformer, event, rule_arn="arn", rule_name="rule") == expected

@@ -16,12 +16,18 @@ class Logs:
         self.calls: list[str] = []
         self.batches: list[list[str]] = []
         self.is_broken = False
+        self.has_group = True
 
     async def __call__(
         self, service: str, operation: str, parameters: Mapping[str, Any] | None = None
     ) -> dict[str, Any]:
         self.calls.append(operation)
         given = parameters or {}
+        if operation == "CreateLogGroup" and not self.has_group:
+            self.has_group = True
+            return {}
+        if not self.has_group:
+            raise AWSError("ResourceNotFoundException", "The specified log group does not exist.")
         if operation != "PutLogEvents":
             raise AWSError("ResourceAlreadyExistsException", "It is there already")
         if self.is_broken:
@@ -48,7 +54,17 @@ async def test_lines_arrive_whole_whatever_pieces_they_came_in() -> None:
     await copied(logs, b"one\ntw", b"o\r\n\nfou", b"r")
 
     assert logs.lines == ["one", "two", " ", "four"]
-    assert logs.calls == ["CreateLogGroup", "CreateLogStream", "PutLogEvents"]
+    assert logs.calls == ["CreateLogStream", "PutLogEvents"]
+
+
+async def test_a_group_that_is_not_there_is_made() -> None:
+    logs = Logs()
+    logs.has_group = False
+
+    await copied(logs, b"one\n")
+
+    assert logs.lines == ["one"]
+    assert logs.calls == ["CreateLogStream", "CreateLogGroup", "CreateLogStream", "PutLogEvents"]
 
 
 async def test_bytes_that_are_no_text_arrive_as_replacements() -> None:

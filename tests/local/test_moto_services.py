@@ -2,6 +2,7 @@
 
 import asyncio
 import importlib
+import json
 import time
 
 import pytest
@@ -142,6 +143,41 @@ async def test_what_moto_does_not_implement_is_named(open_endpoint):
             await endpoint.aws("ssm", "CreateOpsItem", {"Description": "d", "Source": "s", "Title": "t"})
 
     assert raised.value.code == "UnknownOperationException"
+
+
+async def test_a_bucket_that_denies_all_but_tls_is_reached_and_one_that_denies_all_is_not(open_endpoint):
+    denied = {"Effect": "Deny", "Principal": "*", "Action": "s3:*", "Resource": "arn:aws:s3:::bucket/*"}
+    over_tls = {**denied, "Condition": {"Bool": {"aws:SecureTransport": "false"}}}
+    async with open_endpoint() as endpoint:
+        await endpoint.aws("s3", "CreateBucket", {"Bucket": "bucket"})
+        await endpoint.aws("s3", "PutBucketPolicy", {"Bucket": "bucket", "Policy": policy(over_tls)})
+
+        await endpoint.aws("s3", "PutObject", {"Bucket": "bucket", "Key": "k", "Body": b"content"})
+        there = await endpoint.aws("s3", "GetObject", {"Bucket": "bucket", "Key": "k"})
+        await endpoint.aws("s3", "PutBucketPolicy", {"Bucket": "bucket", "Policy": policy(denied)})
+        with pytest.raises(AWSError) as refused:
+            await endpoint.aws("s3", "GetObject", {"Bucket": "bucket", "Key": "k"})
+
+    assert there["Body"] == b"content"
+    assert refused.value.status == 403
+
+
+async def test_a_queue_keeps_its_policy_when_something_else_is_set(open_endpoint):
+    denied = policy({"Effect": "Deny", "Principal": "*", "Action": "sqs:*", "Resource": "*"})
+    async with open_endpoint() as endpoint:
+        await endpoint.aws("sqs", "CreateQueue", {"QueueName": "queue", "Attributes": {"Policy": denied}})
+        await endpoint.aws(
+            "sqs", "SetQueueAttributes", {"QueueUrl": QUEUE, "Attributes": {"DelaySeconds": "3"}}
+        )
+        kept = await endpoint.aws(
+            "sqs", "GetQueueAttributes", {"QueueUrl": QUEUE, "AttributeNames": ["Policy", "DelaySeconds"]}
+        )
+
+    assert kept["Attributes"] == {"Policy": denied, "DelaySeconds": "3"}
+
+
+def policy(statement):
+    return json.dumps({"Version": "2012-10-17", "Statement": [statement]})
 
 
 async def test_a_queue_is_waited_for_without_holding_up_others(open_endpoint):

@@ -84,6 +84,9 @@ def used(local: Local) -> Local:
         lambda found: found["builds"][0]["buildComplete"],
         ids=[build],
     )
+    local.client("cloudwatch").put_metric_data(
+        Namespace="Prune", MetricData=[{"MetricName": "loss", "Value": 0.5}]
+    )
     return local
 
 
@@ -101,7 +104,8 @@ def names(local: Local) -> dict[str, list[str]]:
 def test_what_ended_goes_and_what_runs_stays(used: Local) -> None:
     used.stop()
     counted = (
-        "executions: 2, their events: 16, definitions in no use: 1, folders of jobs and builds: 1 (0.0 MB)\n"
+        "executions: 2, their events: 16, definitions in no use: 1, folders of jobs and builds: 1 (0.0 MB), "
+        "data of metrics: 1\n"
     )
 
     recent = prune(used, "--older-than", "1h")

@@ -140,13 +140,14 @@ def test_the_log_begins_anew_so_that_it_stays_short(tmp_path, monkeypatch):
     store = Store(tmp_path / "db")
     longest = 0
 
-    for number in range(2_000):
+    for number in range(4_000):
         store.append("stream", {"number": number, "text": "x" * 2_000})
         store.commit()  # writes two pages of 4 kB at least
         longest = max(longest, (tmp_path / "db-wal").stat().st_size)
 
-    assert longest < 5_000_000
-    assert [entry["number"] for entry in store.read("stream")] == list(range(2_000))
+    # Of 33 MB; how far the log grows beside a checkpoint is for the machine to say.
+    assert longest < 16_000_000
+    assert [entry["number"] for entry in store.read("stream")] == list(range(4_000))
     store.close()
     assert not (tmp_path / "db-wal").exists()
 

@@ -19,7 +19,7 @@ from stagegate.local.sagemaker.connections import ConnectionLost, Reply
 from stagegate.local.sagemaker.data_capture import DataCapture
 from stagegate.local.sagemaker.invocation_metrics import InvocationMetrics
 from stagegate.local.sagemaker.model_process import ModelProcess
-from stagegate.local.sagemaker.resources import ENDPOINT, Document
+from stagegate.local.sagemaker.resources import ENDPOINT, SESSION, Document
 from stagegate.local.sagemaker.routing import SERVING, Fleet, routes_of
 from stagegate.local.service import AWSError, Runtime, Service
 
@@ -46,7 +46,7 @@ class AsyncInvocations(Service):
     def __init__(self, runtime: Runtime) -> None:
         super().__init__(runtime)
         self._routes = routes_of(runtime)
-        self._capture = DataCapture(runtime.aws, spawn=self.spawn)
+        self._capture = DataCapture(runtime, spawn=self.spawn)
         self._metrics = InvocationMetrics(runtime.aws, spawn=self.spawn)
         self._backlog = BacklogMetrics(runtime.aws, spawn=self.spawn)
         self._waiting: defaultdict[str, deque[str]] = defaultdict(deque)
@@ -170,7 +170,7 @@ class AsyncInvocations(Service):
         if body is None:
             try:
                 bucket, at = s3.split_uri(request["InputLocation"])
-                stored = await self.runtime.aws("s3", "GetObject", {"Bucket": bucket, "Key": at})
+                stored = await self._by_role(request).aws("s3", "GetObject", {"Bucket": bucket, "Key": at})
             except AWSError as error:
                 return Failure(reason=f"ClientError: Failed to download {request['InputLocation']}: {error}")
             body = stored["Body"]
@@ -269,14 +269,21 @@ class AsyncInvocations(Service):
     async def _finish(self, request: Document, result: Result | Failure | None) -> None:
         if result is None:
             return
+        role = self._by_role(request)
         if isinstance(result, Result):
             try:
-                await upload(self.runtime.aws, request, request["OutputLocation"], result)
+                await upload(role.aws, request, request["OutputLocation"], result)
             except AWSError as error:
                 result = Failure(reason=f"ClientError: Failed to upload the inference response: {error}")
         if isinstance(result, Failure):
-            await upload(self.runtime.aws, request, request["FailureLocation"], result.as_written())
-        await publish(self.runtime, request, result)
+            await upload(role.aws, request, request["FailureLocation"], result.as_written())
+        await publish(role, request, result)
+
+    def _by_role(self, request: Document) -> Runtime:
+        """As the role of the endpoint's model sees it."""
+        endpoint = self.runtime.store.get(ENDPOINT, request["EndpointName"])
+        variants = endpoint["Fleet"]["Variants"] if endpoint else [{}]
+        return self.runtime.as_role(variants[0].get("RoleArn"), session=SESSION)
 
 
 def _below(path: str | None, extension: str | None, name: str) -> str | None:

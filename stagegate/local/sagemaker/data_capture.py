@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import json
+import logging
 import random
 import uuid
 from collections import defaultdict
@@ -11,7 +12,10 @@ from datetime import UTC, datetime
 from typing import Any
 
 from stagegate.local import s3
-from stagegate.local.service import Aws
+from stagegate.local.sagemaker.resources import SESSION
+from stagegate.local.service import AWSError, Runtime
+
+log = logging.getLogger(__name__)
 
 _BATCH_SECONDS = 1.0
 _MODES = {"Input": ("Input",), "Output": ("Output",), "InputAndOutput": ("Input", "Output")}
@@ -22,10 +26,11 @@ Spawn = Callable[..., asyncio.Task[Any]]
 class DataCapture:
     """What has been captured and is not in S3 yet; `spawn` runs the upload."""
 
-    def __init__(self, aws: Aws, *, spawn: Spawn) -> None:
-        self._aws = aws
+    def __init__(self, runtime: Runtime, *, spawn: Spawn) -> None:
+        self._runtime = runtime
         self._spawn = spawn
-        self._lines: defaultdict[str, list[str]] = defaultdict(list)
+        self._lines: defaultdict[tuple[str, str | None], list[str]] = defaultdict(list)
+        """By the folder, and by the role that writes there."""
         self._is_waiting = False
 
     def record(
@@ -62,17 +67,21 @@ class DataCapture:
         metadata["inferenceTime"] = now.strftime("%Y-%m-%dT%H:%M:%SZ")
         event = {"captureData": captured, "eventMetadata": metadata, "eventVersion": "0"}
         folder = f"{config['DestinationS3Uri'].rstrip('/')}/{endpoint}/{variant}/{now:%Y/%m/%d/%H}"
-        self._lines[folder].append(json.dumps(event, separators=(",", ":")))
+        self._lines[folder, config.get("RoleArn")].append(json.dumps(event, separators=(",", ":")))
         if not self._is_waiting:
             self._is_waiting = True
             self._spawn(self._flush_soon(), name="upload captured data")
 
     async def flush(self) -> None:
         lines, self._lines = self._lines, defaultdict(list)
-        for folder, events in lines.items():
+        for (folder, role), events in lines.items():
             now = datetime.now(UTC)
             name = f"{now:%M-%S}-{now.microsecond // 1000:03d}-{uuid.uuid4()}.jsonl"
-            await s3.write(self._aws, f"{folder}/{name}", ("\n".join(events) + "\n").encode())
+            aws = self._runtime.as_role(role, session=SESSION).aws
+            try:
+                await s3.write(aws, f"{folder}/{name}", ("\n".join(events) + "\n").encode())
+            except AWSError as error:  # nobody waits for it who could be told
+                log.warning("%d captured requests are lost: %s", len(events), error)
 
     async def _flush_soon(self) -> None:
         await asyncio.sleep(_BATCH_SECONDS)

@@ -30,6 +30,7 @@ from stagegate.local.sagemaker.resources import (
 )
 from stagegate.local.sagemaker.routing import Fleet, Route, routes_of
 from stagegate.local.sagemaker.serverless import check_config
+from stagegate.local.sagemaker.variant_usage import VariantUsage
 from stagegate.local.service import Announcement, Runtime, Service
 
 _IN_PROGRESS = ("Creating", "Updating", "RollingBack", "Deleting")
@@ -50,6 +51,7 @@ class Endpoints(Service):
         self._routes = routes_of(runtime)
         self._serving: dict[str, Fleet] = {}
         """The fleet of each endpoint's document; one that is to take its place belongs to the update."""
+        self._usage = VariantUsage(runtime, self._measured)
 
     async def start(self) -> None:
         endpoints = self.runtime.store.list(ENDPOINT)
@@ -70,6 +72,8 @@ class Endpoints(Service):
                     self._resume(endpoint)
                     self._change(name, EndpointStatus="InService", Pending=None)
 
+        self.spawn(self._usage.measure(), name="measure endpoints")
+
     async def stop(self) -> None:
         await super().stop()
         await asyncio.gather(*(fleets.end(fleet) for fleet in self._serving.values()))
@@ -87,6 +91,7 @@ class Endpoints(Service):
         if self.runtime.store.get(ENDPOINT, EndpointName):
             raise invalid(f'Cannot create already existing endpoint "{arn}".')
         planned = fleets.plan(self.runtime, EndpointConfigName)
+        planned |= self._fate("CreateEndpoint", EndpointName, EndpointConfigName)
         _policy(DeploymentConfig, planned)
         put_tags(self.runtime.store, arn, Tags)
         self._change(
@@ -151,6 +156,7 @@ class Endpoints(Service):
         if RetainAllVariantProperties:
             excluded = {entry["VariantPropertyType"] for entry in ExcludeRetainedVariantProperties or ()}
             planned = fleets.with_properties_of(endpoint["Fleet"], planned, excluded=excluded)
+        planned |= self._fate("UpdateEndpoint", EndpointName, EndpointConfigName)
         config = endpoint.get("LastDeploymentConfig") if RetainDeploymentConfig else DeploymentConfig
         _policy(config, planned)
         self._change(
@@ -193,6 +199,13 @@ class Endpoints(Service):
         self._change(EndpointName, EndpointStatus="Deleting")
         self.spawn(self._delete(EndpointName), name=f"delete {EndpointName}")
         return {}
+
+    def _measured(self) -> list[tuple[str, Document, Fleet]]:
+        return [(name, self._endpoint(name)["Fleet"], fleet) for name, fleet in self._serving.items()]
+
+    def _fate(self, operation: str, name: str, config_name: str) -> Document:
+        members = {"EndpointName": name, "EndpointConfigName": config_name}
+        return self.runtime.fate("sagemaker", operation, members)
 
     def _endpoint(self, name: str) -> Document:
         endpoint = self.runtime.store.get(ENDPOINT, name)

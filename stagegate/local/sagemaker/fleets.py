@@ -11,14 +11,15 @@ from pathlib import Path
 
 from stagegate.local.log_stream import LogStream
 from stagegate.local.sagemaker import model_data, serverless
+from stagegate.local.sagemaker.images import authorize_pull
 from stagegate.local.sagemaker.model_process import ModelProcess, Unhealthy
 from stagegate.local.sagemaker.multi_model import MultiModelProcess, is_multi_model
 from stagegate.local.sagemaker.pipeline import PipelineProcess, containers_of
 from stagegate.local.sagemaker.requirements import NotInstalled, install_beside, packages_of
-from stagegate.local.sagemaker.resources import CONFIG, MODEL, Document, invalid
+from stagegate.local.sagemaker.resources import CONFIG, MODEL, SESSION, Document, invalid
 from stagegate.local.sagemaker.routing import Fleet
 from stagegate.local.sagemaker.serverless import ServerlessProcess
-from stagegate.local.service import Runtime
+from stagegate.local.service import AWSError, Runtime
 
 _DOWNLOAD_SECONDS = 3_600  # for its files, where ModelDataDownloadTimeoutInSeconds says nothing
 _STARTUP_SECONDS = 480  # for a model to load, where ContainerStartupHealthCheckTimeoutInSeconds says nothing
@@ -98,7 +99,7 @@ def fleet(runtime: Runtime, endpoint: str, planned: Document) -> Fleet:
         weights=weights(planned["Variants"]),
         shadows=_processes(runtime, endpoint, shadows),
         shadow_weights=weights(shadows),
-        data_capture=planned["DataCaptureConfig"],
+        data_capture=_capture(planned),
         is_asynchronous=planned.get("AsyncInferenceConfig") is not None,
     )
 
@@ -112,6 +113,8 @@ async def start(runtime: Runtime, endpoint: str, planned: Document, fleet: Fleet
         for entry in entries(planned)
     ]
     try:
+        if failure := planned.get("_Failure"):
+            raise Failed(failure)
         await asyncio.gather(*starts)
     except BaseException:
         for task in starts:
@@ -125,7 +128,7 @@ async def resume(runtime: Runtime, endpoint: str, planned: Document, fleet: Flee
     """Bring back what was in service when the server ended; it takes requests as soon as it is healthy."""
     for entry in entries(planned):
         for container, folder in _models(runtime, endpoint, entry):
-            await model_data.fetch(runtime.aws, container, folder)
+            await model_data.fetch(_by_role(runtime, entry).aws, container, folder)
         fleet.processes[entry["Variant"]["VariantName"]].resume()
 
 
@@ -141,13 +144,13 @@ async def stop(runtime: Runtime, endpoint: str, planned: Document, fleet: Fleet)
     finally:
         await end(fleet)
     for entry in entries(planned):
-        await asyncio.to_thread(shutil.rmtree, _folder(runtime, endpoint, entry), ignore_errors=True)
+        await asyncio.to_thread(shutil.rmtree, variant_folder(runtime, endpoint, entry), ignore_errors=True)
 
 
 async def sweep(runtime: Runtime, endpoints: Sequence[Document]) -> None:
     """Remove the files of fleets that were on their way out when the server was killed."""
     wanted = {
-        _folder(runtime, endpoint["EndpointName"], entry)
+        variant_folder(runtime, endpoint["EndpointName"], entry)
         for endpoint in endpoints
         for planned in (endpoint["Fleet"], endpoint.get("Pending", {}).get("Fleet"))
         if planned
@@ -187,7 +190,8 @@ async def _fetch(runtime: Runtime, endpoint: str, entry: Document) -> None:
     try:
         async with asyncio.timeout(seconds):
             for container, folder in _models(runtime, endpoint, entry):
-                await model_data.fetch(runtime.aws, container, folder)
+                await _pull(runtime, endpoint, entry, container)
+                await model_data.fetch(_by_role(runtime, entry).aws, container, folder)
     except (model_data.Unavailable, TimeoutError) as error:
         uri = getattr(error, "uri", model_data.uri_of(entry["Container"]))
         log = _log(runtime, endpoint, entry)
@@ -204,6 +208,19 @@ async def _fetch(runtime: Runtime, endpoint: str, entry: Document) -> None:
         ) from error
 
 
+async def _pull(runtime: Runtime, endpoint: str, entry: Document, container: Document) -> None:
+    try:
+        await authorize_pull(_by_role(runtime, entry), container.get("Image"))
+    except AWSError as error:
+        log = _log(runtime, endpoint, entry)
+        log.write(f"No image: {error.message}")
+        await log.flush()
+        raise Failed(
+            f"Failed to pull the image {container['Image']}. Please ensure that the role passed to "
+            "CreateModel has permissions to pull it."
+        ) from error
+
+
 def _startup_seconds(entry: Document) -> float:
     if entry.get("ServerlessConfig"):
         return serverless.SETUP_SECONDS
@@ -213,7 +230,18 @@ def _startup_seconds(entry: Document) -> float:
 
 def _log(runtime: Runtime, endpoint: str, entry: Document) -> LogStream:
     stream = f"{entry['Variant']['VariantName']}/{entry['InstanceId']}"
-    return LogStream(runtime.aws, group=log_group(endpoint), stream=stream)
+    return LogStream(_by_role(runtime, entry).aws, group=log_group(endpoint), stream=stream)
+
+
+def _capture(planned: Document) -> Document | None:
+    """What is captured, and by whose role it is written: that of the first variant's model."""
+    config: Document | None = planned["DataCaptureConfig"]
+    return config and {**config, "RoleArn": planned["Variants"][0].get("RoleArn")}
+
+
+def _by_role(runtime: Runtime, entry: Document) -> Runtime:
+    """As the model's role sees it."""
+    return runtime.as_role(entry.get("RoleArn"), session=SESSION)
 
 
 def _planned(runtime: Runtime, variant: Document) -> Document:
@@ -224,6 +252,7 @@ def _planned(runtime: Runtime, variant: Document) -> Document:
     return {
         "Variant": variant,
         "Container": model["Resolved"],
+        "RoleArn": model.get("ExecutionRoleArn"),
         "InstanceId": f"i-{uuid.uuid4().hex[:17]}",
         "Weight": variant["InitialVariantWeight"],
         "InstanceCount": variant.get("InitialInstanceCount", 0),
@@ -238,7 +267,7 @@ def _processes(runtime: Runtime, endpoint: str, variants: Iterable[Document]) ->
 
 def _models(runtime: Runtime, endpoint: str, entry: Document) -> list[tuple[Document, Path]]:
     """The containers whose files are there before the variant starts, each with its folder."""
-    folder, container = _folder(runtime, endpoint, entry), entry["Container"]
+    folder, container = variant_folder(runtime, endpoint, entry), entry["Container"]
     if is_multi_model(container):
         return []  # each of them when it is asked for
     if parts := containers_of(container):
@@ -247,8 +276,9 @@ def _models(runtime: Runtime, endpoint: str, entry: Document) -> list[tuple[Docu
 
 
 def _process(runtime: Runtime, endpoint: str, entry: Document) -> ModelProcess:
+    runtime = _by_role(runtime, entry)
     name, container = entry["Variant"]["VariantName"], entry["Container"]
-    model_dir = _folder(runtime, endpoint, entry) / "model"
+    model_dir = variant_folder(runtime, endpoint, entry) / "model"
     log = _log(runtime, endpoint, entry)
     if is_multi_model(container):
         return MultiModelProcess(
@@ -305,6 +335,6 @@ def _given(environment: Mapping[str, str]) -> dict[str, str]:
     return {name: value for name, value in environment.items() if value != ""}
 
 
-def _folder(runtime: Runtime, endpoint: str, entry: Document) -> Path:
+def variant_folder(runtime: Runtime, endpoint: str, entry: Document) -> Path:
     variant, instance = entry["Variant"]["VariantName"], entry["InstanceId"]
     return endpoint_folder(runtime, endpoint) / str(variant) / str(instance)

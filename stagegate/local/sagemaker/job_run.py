@@ -20,6 +20,7 @@ from typing import Any, Generic, TypeVar
 from stagegate.local.log_stream import LogStream
 from stagegate.local.processes import LauncherLost
 from stagegate.local.sagemaker.hosts import Host, hosts_of
+from stagegate.local.sagemaker.resources import SESSION
 from stagegate.local.sagemaker.spot import time_left
 from stagegate.local.sagemaker.usage import Usage
 from stagegate.local.service import Announcement, Aws, AWSError, Runtime
@@ -122,8 +123,6 @@ class JobRun(ABC, Generic[AHost]):
     kind: Kind
 
     def __init__(self, runtime: Runtime, name: str, *, turns: asyncio.Semaphore) -> None:
-        self.runtime = runtime
-        self.aws = runtime.aws
         self.name = name
         self._turns = turns
         self._stopping = asyncio.Event()
@@ -132,6 +131,9 @@ class JobRun(ABC, Generic[AHost]):
         document = runtime.store.get(self.kind.store, name)
         assert document is not None
         self.document: Document = document
+        self.runtime = runtime.as_role(document.get("RoleArn") or document.get("_RoleArn"), session=SESSION)
+        """By its role the job reads, writes and logs, and so do its programs."""
+        self.aws = self.runtime.aws
         self.home = runtime.data / "jobs" / self.kind.resource / name
         self.hosts = self.new_hosts()
 
@@ -146,7 +148,8 @@ class JobRun(ABC, Generic[AHost]):
                 definitions=self.document.get("AlgorithmSpecification", {}).get("MetricDefinitions", []),
             )
             home = self.home if host.rank == 0 else self.home / host.name
-            usage = Usage(f"{self.name}/{host.name}", volume=self.resources().get("VolumeSizeInGB", _VOLUME))
+            volume = self.resources().get("VolumeSizeInGB", _VOLUME)
+            usage = Usage({"Host": f"{self.name}/{host.name}"}, volume=volume)
             hosts.append(self.host(host, home=home, log=log, usage=usage))
         return hosts
 
@@ -171,6 +174,8 @@ class JobRun(ABC, Generic[AHost]):
 
     async def run(self) -> None:
         try:
+            if failure := self.document.get("_Failure"):
+                raise JobFailed(failure)
             await self.work()
         except JobStopped:
             self.end("Stopped")
@@ -231,11 +236,11 @@ class JobRun(ABC, Generic[AHost]):
     async def watch(self) -> None:
         """Look at what the programs take, and send metrics. Raises JobFailed when a volume is full."""
         await asyncio.sleep(_FIRST_SAMPLE_SECONDS)
-        sent = time.monotonic()
+        sent = -_METRICS_SECONDS  # the first sample at once
         while True:
             for one in self.hosts:
                 if (pid := one.pid) is not None:
-                    await asyncio.to_thread(one.usage.sample, pid, one.volume)
+                    await asyncio.to_thread(one.usage.sample, pid, folder=one.volume)
                 if one.usage.is_full:
                     raise JobFailed(
                         "ClientError: No space left on device: the files of the job take "
@@ -260,7 +265,13 @@ class JobRun(ABC, Generic[AHost]):
 def _datum(job: str, name: str, value: float, at: datetime) -> Document:
     """A metric that a MetricDefinition found in a training job's log."""
     dimensions = [{"Name": "TrainingJobName", "Value": job}]
-    return {"MetricName": name, "Value": value, "Timestamp": at, "Dimensions": dimensions}
+    return {
+        "MetricName": name,
+        "Value": value,
+        "Timestamp": at,
+        "Dimensions": dimensions,
+        "StorageResolution": 1,
+    }
 
 
 def announce(runtime: Runtime, kind: Kind, document: Document) -> None:

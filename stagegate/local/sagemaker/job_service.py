@@ -49,6 +49,7 @@ class JobService(Service):
                 f"{kind.title} job names must be unique within an AWS account and region, and a "
                 f"{kind.title.lower()} job with this name already exists ({document[kind.arn]})",
             )
+        document |= self.runtime.fate("sagemaker", f"Create{kind.title}Job", {**document, "Tags": tags})
         put_tags(self.runtime.store, document[kind.arn], tags)
         self.runtime.store.put(kind.store, name, document)
         announce(self.runtime, kind, document)

@@ -67,6 +67,11 @@ class ModelProcess:
         return self._process.pid if self._process else None
 
     @property
+    def pids(self) -> list[int]:
+        """Of what the variant has running: each with all others below it."""
+        return [self._process.pid] if self._process else []
+
+    @property
     def is_healthy(self) -> bool:
         return self._healthy.is_set()
 

@@ -256,7 +256,9 @@ class Models(Service):
             if "Image" not in container:
                 raise invalid("A container needs an Image or a ModelPackageName")
             return container
-        package = await self.runtime.aws("sagemaker", "DescribeModelPackage", {"ModelPackageName": name})
+        package = await self.runtime.as_caller().aws(
+            "sagemaker", "DescribeModelPackage", {"ModelPackageName": name}
+        )
         arn = package["ModelPackageArn"]
         if package.get("ModelApprovalStatus", "Approved") != "Approved":
             raise invalid(

@@ -50,6 +50,12 @@ class MultiModelProcess(ModelProcess):
         """The one asked last at the end."""
         self._unloading: set[asyncio.Task[None]] = set()
 
+    @property
+    def pids(self) -> list[int]:
+        return [
+            pid for loading in self._models.values() if _is_loaded(loading) for pid in loading.result().pids
+        ]
+
     async def start(self, *, seconds: float) -> None:
         self.resume()
 
@@ -143,6 +149,10 @@ class MultiModelProcess(ModelProcess):
 
     def _folder(self, target: str) -> Path:
         return self._model_dir / hashlib.sha256(target.encode()).hexdigest()[:16]
+
+
+def _is_loaded(loading: "asyncio.Task[ModelProcess]") -> bool:
+    return loading.done() and not loading.cancelled() and loading.exception() is None
 
 
 def _target(headers: Headers) -> str:

@@ -59,6 +59,10 @@ class PipelineProcess(ModelProcess):
         return list(self._parts)
 
     @property
+    def pids(self) -> list[int]:
+        return [pid for part in self._parts.values() for pid in part.pids]
+
+    @property
     def is_healthy(self) -> bool:
         return all(part.is_healthy for part in self._parts.values())
 

@@ -11,6 +11,7 @@ from typing import Any
 from stagegate.local.processes import Processes, Program
 from stagegate.local.sagemaker.container import Folder
 from stagegate.local.sagemaker.hosts import Host
+from stagegate.local.sagemaker.images import authorize_pull, image_of
 from stagegate.local.sagemaker.job_run import HostRun, JobLog, JobRun
 from stagegate.local.sagemaker.spot import Capacity, time_left
 from stagegate.local.sagemaker.usage import Usage
@@ -85,6 +86,7 @@ class ProgramRun(JobRun[ProgramHost]):
         isolated = await self.processes.isolates()
         for one in self.hosts:
             await one.empty(isolated=isolated, keep=self.kept())
+        await authorize_pull(self.runtime, image_of(self.document))
         await self.or_stop(self.prepare())
         self.began()
 
@@ -159,7 +161,7 @@ class ProgramRun(JobRun[ProgramHost]):
     async def _run_on(self, one: ProgramHost) -> int:
         one.usage.begin()
         ended = await self.processes.run(one.process, one.program, one.log)
-        one.usage.end(ended)
+        await asyncio.to_thread(one.usage.end, ended, folder=one.volume)
         one.code = ended.code
         return one.code
 

@@ -3,6 +3,7 @@
 Every change of a package is announced as "SageMaker Model Package State Change", as on AWS also its creation.
 """
 
+import json
 from datetime import UTC, datetime
 from typing import Any
 
@@ -123,6 +124,31 @@ class Registry(Service):
             token=NextToken,
             size=MaxResults,
         )
+
+    def put_model_package_group_policy(
+        self, *, ModelPackageGroupName: str, ResourcePolicy: str
+    ) -> dict[str, Any]:
+        """Kept, and not judged: there is one account."""
+        group = self._group(ModelPackageGroupName)
+        try:
+            is_policy = isinstance(json.loads(ResourcePolicy), dict)
+        except ValueError:
+            is_policy = False
+        if not is_policy:
+            raise invalid("ResourcePolicy is not a JSON policy document")
+        name = group["ModelPackageGroupName"]
+        self.runtime.store.put(GROUP, name, {**group, "_ResourcePolicy": ResourcePolicy})
+        return {"ModelPackageGroupArn": group["ModelPackageGroupArn"]}
+
+    def get_model_package_group_policy(self, *, ModelPackageGroupName: str) -> dict[str, Any]:
+        return {"ResourcePolicy": self._group_policy(self._group(ModelPackageGroupName))}
+
+    def delete_model_package_group_policy(self, *, ModelPackageGroupName: str) -> dict[str, Any]:
+        group = self._group(ModelPackageGroupName)
+        self._group_policy(group)
+        kept = {member: value for member, value in group.items() if member != "_ResourcePolicy"}
+        self.runtime.store.put(GROUP, group["ModelPackageGroupName"], kept)
+        return {}
 
     def delete_model_package_group(self, *, ModelPackageGroupName: str) -> dict[str, Any]:
         group = self._group(ModelPackageGroupName)
@@ -311,6 +337,13 @@ class Registry(Service):
             arn = self.runtime.arn("sagemaker", f"model-package-group/{name}")
             raise invalid(f"ModelPackageGroup {arn} does not exist.")
         return group
+
+    def _group_policy(self, group: dict[str, Any]) -> str:
+        policy: str | None = group.get("_ResourcePolicy")
+        if policy is None:
+            name = group["ModelPackageGroupName"]
+            raise invalid(f"Cannot find resource policy for model package group: {name}")
+        return policy
 
     def _package(self, name_or_arn: str) -> dict[str, Any]:
         key = _key(name_or_arn)

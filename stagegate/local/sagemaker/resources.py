@@ -11,6 +11,8 @@ from stagegate.local.service import AWSError
 from stagegate.local.store import Store
 
 NAME = r"[a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}"
+SESSION = "SageMaker"
+"""The name of the session in which SageMaker takes on a role."""
 TAGS = "sagemaker/tags"
 MODEL = "sagemaker/model"
 CONFIG = "sagemaker/endpoint-config"

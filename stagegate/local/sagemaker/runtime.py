@@ -50,7 +50,7 @@ class Invocations(Service):
     def __init__(self, runtime: Runtime) -> None:
         super().__init__(runtime)
         self._routes = routes_of(runtime)
-        self._capture = DataCapture(runtime.aws, spawn=self.spawn)
+        self._capture = DataCapture(runtime, spawn=self.spawn)
         self._metrics = InvocationMetrics(runtime.aws, spawn=self.spawn)
         self._shadowing = Shadowing(capture=self._capture, metrics=self._metrics, spawn=self.spawn)
 

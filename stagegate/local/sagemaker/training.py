@@ -174,7 +174,14 @@ class TrainingRun(ProgramRun):
             *(mirror.keep() for mirror in (*self._checkpoints, *self._boards)),
             *(pipe.feed() for pipe in self._pipes),
             *([self._tell_objective()] if "TuningJobArn" in self.document else []),
+            *([self._lose_instances()] if "_Interruption" in self.document else []),
         ]
+
+    async def _lose_instances(self) -> None:
+        interruption = self.document["_Interruption"]
+        await asyncio.sleep(interruption["After"])
+        self.capacity.take(seconds=interruption["Seconds"])
+        await asyncio.Event().wait()  # what goes on beside the program ends with it
 
     async def _tell_objective(self) -> None:
         """To the tuning job that has launched this job."""
@@ -214,6 +221,7 @@ class TrainingRun(ProgramRun):
         for mirror in (*self._checkpoints, *self._boards):
             await mirror.upload()
         self._earlier_metrics = self._metrics()
+        self.document.pop("_Interruption", None)
         self.move("Interrupted")
 
     def began_again(self) -> None:

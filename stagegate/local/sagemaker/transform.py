@@ -70,6 +70,7 @@ class TransformJobs(JobService):
             "CreationTime": now,
             "LastModifiedTime": now,
             "_Container": model["Resolved"],
+            "_RoleArn": model.get("ExecutionRoleArn"),
         }
         _check_payload(document)
         _check_processing(document)

@@ -21,6 +21,7 @@ from stagegate.local.sagemaker.channels import Channel
 from stagegate.local.sagemaker.connections import ConnectionLost
 from stagegate.local.sagemaker.fleets import server_environment
 from stagegate.local.sagemaker.hosts import Host
+from stagegate.local.sagemaker.images import authorize_pull
 from stagegate.local.sagemaker.job_run import HostRun, JobFailed, JobLog, JobRun, Kind
 from stagegate.local.sagemaker.model_process import ModelProcess, Unhealthy
 from stagegate.local.sagemaker.requirements import NotInstalled, install_beside
@@ -117,6 +118,7 @@ class TransformRun(JobRun[ServerHost]):
         """The model's files, and its server on them."""
         folder, container = one.home / "model", self.document["_Container"]
         await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
+        await authorize_pull(self.runtime, container.get("Image"))
         try:
             await model_data.fetch(self.aws, container, folder)
         except model_data.Unavailable as error:
@@ -151,7 +153,7 @@ class TransformRun(JobRun[ServerHost]):
     async def _stop_servers(self) -> None:
         for one in self.hosts:
             if one.pid is not None:  # a short job has no other sample
-                await asyncio.to_thread(one.usage.sample, one.pid, one.home)
+                await asyncio.to_thread(one.usage.sample, one.pid, folder=one.home)
         await asyncio.gather(*(one.server.stop() for one in self.hosts if one.server))
         await asyncio.to_thread(shutil.rmtree, self.home, ignore_errors=True)
         await self.send_metrics()

@@ -1,12 +1,20 @@
 """Change sets: an update that is shown before it is made."""
 
+import json
 import uuid
 from datetime import UTC, datetime
 from typing import Any
 
 from stagegate.local.service import AWSError
 from stagegate.local.stacks import parameters
-from stagegate.local.stacks.operations import Operations, check_stack_name, check_updatable, page
+from stagegate.local.stacks.intrinsics import text
+from stagegate.local.stacks.operations import (
+    Operations,
+    check_stack_name,
+    check_updatable,
+    is_asked_again,
+    page,
+)
 from stagegate.local.stacks.plan import Change, is_changed, plan
 from stagegate.local.stacks.records import Document
 from stagegate.local.stacks.template import parse
@@ -20,6 +28,8 @@ _SUMMARY = (
     "StackId", "StackName", "ChangeSetId", "ChangeSetName", "ExecutionStatus", "Status", "StatusReason",
     "CreationTime", "Description",
 )  # fmt: skip
+
+_VALUES = ("Path", "BeforeValue", "AfterValue", "AttributeChangeType")
 
 
 class ChangeSets(Operations):
@@ -45,6 +55,9 @@ class ChangeSets(Operations):
         IncludeNestedStacks: bool = False,
     ) -> Document:
         existing = self.records.find(StackName)
+        earlier = self._found(ChangeSetName, existing) if existing and ClientToken else None
+        if earlier is not None and earlier.get("ClientToken") == ClientToken:
+            return {"Id": earlier["ChangeSetId"], "StackId": earlier["StackId"]}
         creating = ChangeSetType == "CREATE"
         if ChangeSetType not in ("CREATE", "UPDATE"):
             raise AWSError(
@@ -74,6 +87,7 @@ class ChangeSets(Operations):
             tags=Tags,
             role=RoleARN,
         )
+        template = parse(definition["TemplateBody"])
         stack = existing or self.records.new_stack(StackName)
         if existing and self._found(ChangeSetName, existing) is not None:
             raise AWSError("AlreadyExistsException", f"ChangeSet {ChangeSetName} already exists")
@@ -99,6 +113,7 @@ class ChangeSets(Operations):
             "Description": Description,
             "CreationTime": datetime.now(UTC),
             "ChangeSetType": ChangeSetType,
+            "ClientToken": ClientToken,
             "OnStackFailure": OnStackFailure,
             "Definition": definition,
             "Changes": [_described(change) for change in changes],
@@ -123,6 +138,7 @@ class ChangeSets(Operations):
         described = parameters.described(
             parse(definition["TemplateBody"]), definition["Parameters"], definition["Resolved"]
         )
+        changes = change_set["Changes"]
         return {
             **{name: change_set[name] for name in _SUMMARY if change_set.get(name) is not None},
             "Parameters": described,
@@ -131,7 +147,11 @@ class ChangeSets(Operations):
             "NotificationARNs": change_set["NotificationARNs"],
             "RollbackConfiguration": {},
             "IncludeNestedStacks": False,
-            **page(change_set["Changes"], "Changes", NextToken),
+            **page(
+                changes if IncludePropertyValues else [_without_values(it) for it in changes],
+                "Changes",
+                NextToken,
+            ),
         }
 
     def list_change_sets(self, *, StackName: str, NextToken: str | None = None) -> Document:
@@ -153,14 +173,16 @@ class ChangeSets(Operations):
         DisableRollback: bool | None = None,
         RetainExceptOnCreate: bool = False,
     ) -> Document:
-        if RetainExceptOnCreate:
-            raise AWSError("ValidationError", "RetainExceptOnCreate is not supported by the local runtime.")
         change_set = self._change_set(ChangeSetName, StackName)
         if change_set["ExecutionStatus"] != "AVAILABLE":
+            if is_asked_again(self.records.find(change_set["StackId"]), ClientRequestToken):
+                return {}
+            is_made = change_set["Status"] == "CREATE_COMPLETE"
+            why = f"execution status of [{change_set['ExecutionStatus']}]"
             raise AWSError(
                 "InvalidChangeSetStatus",
-                f"ChangeSet [{change_set['ChangeSetId']}] cannot be executed in its current status of "
-                f"[{change_set['Status']}]",
+                f"ChangeSet [{change_set['ChangeSetId']}] cannot be executed in its current "
+                f"{why if is_made else 'status of [' + change_set['Status'] + ']'}",
             )
         stack = self.records.stack(change_set["StackId"])
         creating = change_set["ChangeSetType"] == "CREATE"
@@ -168,13 +190,11 @@ class ChangeSets(Operations):
             check_updatable(stack)
         elif stack["StackStatus"] != "REVIEW_IN_PROGRESS":
             raise AWSError("ValidationError", f"Stack [{stack['StackName']}] already exists.")
-        # a change set is made for the stack as it was: the others are of no use any more
-        for other in self.runtime.store.list(CHANGE_SET, prefix=f"{stack['StackId']}/"):
-            if other["ChangeSetId"] != change_set["ChangeSetId"]:
-                self._save({**other, "ExecutionStatus": "OBSOLETE"})
+        self.retire_change_sets(stack)
         self._save({**change_set, "ExecutionStatus": "EXECUTE_COMPLETE"})
         stack["ChangeSetId"] = change_set["ChangeSetId"]
         stack["DisableRollback"] = bool(DisableRollback)
+        stack["RetainExceptOnCreate"] = RetainExceptOnCreate
         if creating:
             on_failure = change_set["OnStackFailure"] or "ROLLBACK"
             stack["OnFailure"] = "DO_NOTHING" if DisableRollback else on_failure
@@ -191,6 +211,16 @@ class ChangeSets(Operations):
         change_set = self._change_set(ChangeSetName, StackName)
         self.runtime.store.delete(CHANGE_SET, f"{change_set['StackId']}/{change_set['ChangeSetName']}")
         return {}
+
+    def retire_change_sets(self, stack: Document) -> None:
+        """A change set is made for the stack as it was: once that changes, it is of no use any more."""
+        for change_set in self.runtime.store.list(CHANGE_SET, prefix=f"{stack['StackId']}/"):
+            if change_set["ExecutionStatus"] != "EXECUTE_COMPLETE":
+                self._save({**change_set, "ExecutionStatus": "OBSOLETE"})
+
+    def drop_change_sets(self, stack: Document) -> None:
+        for change_set in self.runtime.store.list(CHANGE_SET, prefix=f"{stack['StackId']}/"):
+            self.runtime.store.delete(CHANGE_SET, f"{stack['StackId']}/{change_set['ChangeSetName']}")
 
     def _save(self, change_set: Document) -> None:
         self.runtime.store.put(
@@ -235,14 +265,18 @@ def _described(change: Change) -> Document:
         detail["PolicyAction"] = change.policy_action
     if change.replacement:
         detail["Replacement"] = change.replacement
+    for member, properties in (("BeforeContext", change.before), ("AfterContext", change.after)):
+        if properties:
+            detail[member] = json.dumps({"Properties": properties})
     for name in change.properties:
         requires = "Never"
         if name in change.replacing:
             requires = "Conditionally" if change.replacement == "Conditional" else "Always"
         attribute = "Tags" if name == "Tags" else "Properties"
-        target = {"Attribute": attribute, "RequiresRecreation": requires}
+        target: Document = {"Attribute": attribute, "RequiresRecreation": requires}
         if attribute == "Properties":
             target["Name"] = name
+        target |= _values(name, change)
         detail["Details"].append(
             {
                 "Target": target,
@@ -251,3 +285,27 @@ def _described(change: Change) -> Document:
             }
         )
     return {"Type": "Resource", "ResourceChange": detail}
+
+
+def _values(name: str, change: Change) -> Document:
+    """What a property was and will be, for who asks with IncludePropertyValues."""
+    was, will_be = name in change.before, name in change.after
+    return {
+        "Path": f"/Properties/{name}",
+        "AttributeChangeType": "Modify" if was and will_be else "Add" if will_be else "Remove",
+        **({"BeforeValue": _shown(change.before[name])} if was else {}),
+        **({"AfterValue": _shown(change.after[name])} if will_be else {}),
+    }
+
+
+def _shown(value: Any) -> str:
+    return json.dumps(value) if isinstance(value, dict | list) else text(value)
+
+
+def _without_values(change: Document) -> Document:
+    resource = {name: it for name, it in change["ResourceChange"].items() if not name.endswith("Context")}
+    details = [
+        {**it, "Target": {name: part for name, part in it["Target"].items() if name not in _VALUES}}
+        for it in resource["Details"]
+    ]
+    return {**change, "ResourceChange": {**resource, "Details": details}}

@@ -4,7 +4,7 @@ from collections.abc import Collection
 from typing import Any
 
 from stagegate.local.service import AWSError
-from stagegate.local.stacks.intrinsics import Evaluator, template_error
+from stagegate.local.stacks.intrinsics import Evaluator, check_extension, template_error
 from stagegate.local.stacks.resources import RESOURCE_TYPES
 from stagegate.local.stacks.schemas import schema
 from stagegate.local.stacks.template import Template, format_error, unresolved, walk
@@ -30,6 +30,8 @@ def check(evaluator: Evaluator) -> None:
         for function, argument in walk(evaluator.taken(template.resources[name].get("Properties", {}))):
             if function == "Fn::GetAtt":
                 _check_attribute(template, argument)
+            elif function in ("Fn::Length", "Fn::ToJsonString"):
+                check_extension(template, function)
     for output in template.outputs.values():
         if "Condition" in output and not evaluator.condition(output["Condition"]):
             continue
@@ -87,7 +89,11 @@ def needed_capabilities(template: Template) -> tuple[list[str], list[str]]:
     return ["CAPABILITY_NAMED_IAM" if named else "CAPABILITY_IAM"], sorted(types)
 
 
-def check_capabilities(template: Template, given: Collection[str]) -> None:
+def check_capabilities(template: Template, given: Collection[str], *, is_extended: bool = False) -> None:
+    if is_extended and "CAPABILITY_AUTO_EXPAND" not in given:
+        raise AWSError(
+            "InsufficientCapabilitiesException", "Requires capabilities : [CAPABILITY_AUTO_EXPAND]"
+        )
     needed, _ = needed_capabilities(template)
     for capability in needed:
         if capability not in given and "CAPABILITY_NAMED_IAM" not in given:

@@ -4,9 +4,12 @@ Each phase leaves the stack in a status that names the next one or is an end; al
 store, so that a phase that was cut short by the end of the server is simply run again.
 """
 
-from collections.abc import Awaitable, Callable, Mapping
-from datetime import UTC, datetime
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 
+from stagegate.local.identity import of_token
 from stagegate.local.service import AWSError, Runtime
 from stagegate.local.stacks import parameters, references
 from stagegate.local.stacks.evaluation import evaluator_of, imports
@@ -21,10 +24,10 @@ class Deployment:
     """One operation on one stack."""
 
     def __init__(self, runtime: Runtime, stack_id: str) -> None:
-        self._runtime = runtime
         self._records = Records(runtime)
         self._stack = self._records.stack(stack_id)
-        self._steps = Steps(runtime, self._stack)
+        self._runtime = acting(runtime, self._stack)
+        self._steps = Steps(self._runtime, self._stack)
 
     async def run(self) -> None:
         """Go on from the stack's status until it is an end."""
@@ -45,7 +48,10 @@ class Deployment:
     # The phases
 
     async def _create(self) -> None:
-        reason = await self._go_forward()
+        with self._time_limit() as timed_out:
+            reason = await self._go_forward()
+        if timed_out.is_set():
+            reason = "Stack creation time exceeded the specified timeout. "
         if reason is None:
             self._set_status("CREATE_COMPLETE")
             return
@@ -59,8 +65,7 @@ class Deployment:
 
     async def _roll_back_creation(self) -> None:
         every = self._records.resources(self._stack["StackId"])
-        kept = {it["LogicalResourceId"] for it in every if it.get("DeletionPolicy") == "Retain"}
-        failed = await self._take_away(every, retained=kept)
+        failed = await self._take_away(every, retained=self._kept_when_new(every))
         self._stack["Outputs"] = []
         if failed:
             self._set_status(
@@ -205,7 +210,7 @@ class Deployment:
         ]
         kept = {it["LogicalResourceId"] for it in old if _is_retained(it.get("UpdateReplacePolicy"))}
         kept |= {it["LogicalResourceId"] for it in removed if _is_retained(it.get("DeletionPolicy"))}
-        await self._take_away([*old, *removed], retained=kept if policies else set())
+        await self._take_away([*old, *removed], retained=kept if policies else self._kept_when_new(removed))
         for resource in removed:
             self._records.delete_resource(self._stack, resource)
         for resource in replaced:
@@ -228,6 +233,33 @@ class Deployment:
                 await self._steps.delete(by_name[name])
 
         return sorted(await in_order(reversed_order(needs), take_away))
+
+    def _kept_when_new(self, resources: list[Document]) -> set[str]:
+        """Which of those that an operation has made stay where it is rolled back."""
+        if self._stack.get("RetainExceptOnCreate"):
+            return set()
+        return {it["LogicalResourceId"] for it in resources if it.get("DeletionPolicy") == "Retain"}
+
+    @contextmanager
+    def _time_limit(self) -> Iterator[asyncio.Event]:
+        """Nothing more is begun once the stack's TimeoutInMinutes are over; gives whether they are."""
+        timed_out = asyncio.Event()
+
+        def expire() -> None:
+            timed_out.set()
+            self._steps.failing.set()
+
+        minutes = self._stack.get("TimeoutInMinutes")
+        if minutes is None:
+            yield timed_out
+            return
+        over = self._stack["CreationTime"] + timedelta(minutes=minutes)
+        left = (over - datetime.now(UTC)).total_seconds()
+        timer = asyncio.get_running_loop().call_later(max(left, 0), expire)
+        try:
+            yield timed_out
+        finally:
+            timer.cancel()
 
     # What all of them need
 
@@ -262,6 +294,15 @@ class Deployment:
 
     def _set_status(self, status: str, reason: str | None = None) -> None:
         self._records.set_status(self._stack, status, reason)
+
+
+def acting(runtime: Runtime, stack: Document) -> Runtime:
+    """The runtime as the stack's role sees it, else as who asked for the operation does."""
+    definition = stack.get("Current", {})
+    if role := definition.get("RoleARN"):
+        return runtime.as_role(role, session="AWSCloudFormation")
+    session = of_token(definition.get("Caller") or "")
+    return runtime if session is None else runtime.under(session)
 
 
 def _is_retained(policy: str | None) -> bool:

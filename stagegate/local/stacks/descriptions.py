@@ -117,8 +117,11 @@ class Descriptions(Operations):
         if StackName is None:
             raise AWSError("ValidationError", "StackName must be specified.")
         stack = self._existing(StackName)
+        body = stack["Current"]["TemplateBody"]
+        if TemplateStage == "Original":
+            body = stack["Current"].get("OriginalTemplate", body)
         return {
-            "TemplateBody": stack["Current"]["TemplateBody"],
+            "TemplateBody": body,
             "StagesAvailable": ["Original", "Processed"],
         }
 

@@ -90,14 +90,14 @@ async def in_order(
     """Do `work` for each, those at the same time that do not need each other; gives what failed.
 
     After a failure, what needs it is left out. With `failing` nothing more is begun at all: it is set,
-    so that those under way which wait for something long can give up.
+    so that those under way which wait for something long can give up. Others may set it too.
     """
     left = dict(needs)
     running: dict[asyncio.Task[None], str] = {}
     failures: dict[str, Exception] = {}
     try:
         while True:
-            if not (failures and failing):
+            if not (failing and failing.is_set()):
                 unfinished = left.keys() | failures.keys() | set(running.values())
                 for name in [name for name, needed in left.items() if not needed & unfinished]:
                     running[asyncio.ensure_future(_run(work, name))] = name

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from stagegate.local.service import AWSError
-from stagegate.local.stacks.template import Template
+from stagegate.local.stacks.template import LANGUAGE_EXTENSIONS, Template
 
 NO_VALUE = object()
 """What `AWS::NoValue` is: the property that has it is not there."""
@@ -215,6 +215,7 @@ def _find_in_map(evaluator: Evaluator, argument: Any) -> Any:
         return evaluator.template.mappings[name][first][second]
     except KeyError:
         if len(argument) == 4 and "DefaultValue" in argument[3]:
+            check_extension(evaluator.template, "DefaultValue of Fn::FindInMap")
             return evaluator.value(argument[3]["DefaultValue"])
         raise template_error(f"Unable to get mapping for {name}::{first}::{second}") from None
 
@@ -230,11 +231,23 @@ def _cidr(evaluator: Evaluator, argument: Any) -> list[str]:
         raise template_error(f"Fn::Cidr: {block} has not {count} blocks of {bits} bits") from None
 
 
+def check_extension(template: Template, function: str) -> None:
+    """Refuse what only the transform AWS::LanguageExtensions brings."""
+    if not template.knows_extensions:
+        raise template_error(f"{function} needs the template's Transform: {LANGUAGE_EXTENSIONS}")
+
+
 def _length(evaluator: Evaluator, argument: Any) -> int:
+    check_extension(evaluator.template, "Fn::Length")
     value = evaluator.value(argument)
     if not isinstance(value, list):
         raise template_error("Fn::Length object requires a list")
     return len(value)
+
+
+def _to_json_string(evaluator: Evaluator, argument: Any) -> str:
+    check_extension(evaluator.template, "Fn::ToJsonString")
+    return json.dumps(evaluator.value(argument), separators=(",", ":"))
 
 
 _FUNCTIONS: Mapping[str, Callable[[Evaluator, Any], Any]] = {
@@ -266,8 +279,6 @@ _FUNCTIONS: Mapping[str, Callable[[Evaluator, Any], Any]] = {
     "Fn::Select": _select,
     "Fn::Split": _split,
     "Fn::Sub": _sub,
-    "Fn::ToJsonString": lambda evaluator, argument: json.dumps(
-        evaluator.value(argument), separators=(",", ":")
-    ),
+    "Fn::ToJsonString": _to_json_string,
 }
 """By name, as a template writes it."""

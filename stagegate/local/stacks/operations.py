@@ -6,11 +6,13 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
+from stagegate.local import identity, pages
 from stagegate.local.service import AWSError, Runtime, Service
 from stagegate.local.stacks import parameters
 from stagegate.local.stacks.checks import check, check_capabilities
 from stagegate.local.stacks.deploy import Deployment
 from stagegate.local.stacks.graph import dependencies
+from stagegate.local.stacks.language_extensions import processed
 from stagegate.local.stacks.plan import planning
 from stagegate.local.stacks.records import Document, Records
 from stagegate.local.stacks.template import MAX_BODY, MAX_OBJECT, Template, parse
@@ -61,7 +63,8 @@ class Operations(Service):
         if use_previous:
             if stack is None or "Current" not in stack:
                 raise AWSError("ValidationError", "There is no previous template to use.")
-            return parse(stack["Current"]["TemplateBody"])
+            current = stack["Current"]
+            return parse(current.get("OriginalTemplate", current["TemplateBody"]))
         if (body is None) == (url is None):
             raise AWSError("ValidationError", "Either Template URL or Template Body must be specified.")
         if body is not None:
@@ -79,7 +82,7 @@ class Operations(Service):
         bucket, key, version = _place(url, self.runtime.endpoint_url)
         members = {"Bucket": bucket, "Key": key, **({"VersionId": version} if version else {})}
         try:
-            content: bytes = (await self.runtime.aws("s3", "GetObject", members))["Body"]
+            content: bytes = (await self.runtime.as_caller().aws("s3", "GetObject", members))["Body"]
         except AWSError as error:
             raise AWSError("ValidationError", f"S3 error: {error.message} ({url})") from error
         if len(content) > MAX_OBJECT:
@@ -96,17 +99,24 @@ class Operations(Service):
         tags: list[dict[str, str]] | None,
         role: str | None,
     ) -> Document:
-        """All that a stack is made from; refused where the template or a parameter will not do."""
+        """All that a stack is made from; refused where the template or a parameter will not do.
+
+        `TemplateBody` is the template as it is carried out, where a transform was applied to the given one.
+        """
         values = parameters.choose(template, given, previous["Parameters"] if previous else None)
-        check_capabilities(template, capabilities or ())
+        resolved = await parameters.resolve(template, values, self.runtime.as_caller().aws)
+        carried_out = processed(template, resolved)
+        check_capabilities(carried_out, capabilities or (), is_extended=template.is_extended)
         before = previous or {}
         return {
-            "TemplateBody": template.text,
+            "TemplateBody": carried_out.text,
+            **({"OriginalTemplate": template.text} if template.is_extended else {}),
             "Parameters": values,
-            "Resolved": await parameters.resolve(template, values, self.runtime.aws),
+            "Resolved": resolved,
             "Capabilities": capabilities or [],
             "Tags": tags if tags is not None else before.get("Tags", []),
             "RoleARN": role or before.get("RoleARN"),
+            "Caller": session.token if (session := identity.caller()) else None,
         }
 
     def check(self, stack: Document, template: Template, resolved: Mapping[str, Any]) -> None:
@@ -147,6 +157,11 @@ def check_stack_name(name: str) -> None:
         )
 
 
+def is_asked_again(stack: Document | None, token: str | None) -> bool:
+    """Whether this request came before: its answer may have been lost."""
+    return bool(stack and token and stack.get("ClientRequestToken") == token)
+
+
 def check_updatable(stack: Document) -> None:
     if stack["StackStatus"] not in UPDATABLE:
         raise AWSError(
@@ -179,11 +194,4 @@ def _place(url: str, endpoint_url: str) -> tuple[str, str, str | None]:
 
 def page(documents: list[Document], member: str, token: str | None, size: int = 100) -> Document:
     """One page of a listing, with the token of the next."""
-    try:
-        begin = int(token) if token else 0
-    except ValueError:
-        raise AWSError("ValidationError", f"NextToken {token} is not valid") from None
-    answer: Document = {member: documents[begin : begin + size]}
-    if begin + size < len(documents):
-        answer["NextToken"] = str(begin + size)
-    return answer
+    return pages.page(member, documents, token, size, invalid="ValidationError")

@@ -1,7 +1,7 @@
 """What an update would do, as data: which resources are added, changed, replaced or removed, and why."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from stagegate.local.stacks.evaluation import UNKNOWN, planning_evaluator
@@ -32,6 +32,10 @@ class Change:
     """Those of them that replace."""
     dynamic: tuple[str, ...] = ()
     """Those of them whose new value is known only when other resources are there."""
+    before: Mapping[str, Any] = field(default_factory=dict)
+    """The properties as they are."""
+    after: Mapping[str, Any] = field(default_factory=dict)
+    """The properties as they will be, as far as that is known."""
     scope: tuple[str, ...] = ()
     policy_action: str | None = None
 
@@ -53,7 +57,8 @@ def plan(records: Records, stack: Document, template: Template, resolved: Mappin
     for name in in_sequence(needs):
         declared = template.resources[name]
         if name not in existing:
-            changes.append(Change(action="Add", logical_id=name, resource_type=declared["Type"]))
+            after = evaluator.value(declared.get("Properties", {}))
+            changes.append(Change(action="Add", logical_id=name, resource_type=declared["Type"], after=after))
             continue
         change = _modification(name, declared, existing[name], evaluator)
         if change is not None:
@@ -66,6 +71,7 @@ def plan(records: Records, stack: Document, template: Template, resolved: Mappin
             logical_id=name,
             resource_type=resource["ResourceType"],
             physical_id=resource.get("PhysicalResourceId"),
+            before=resource["Properties"],
             policy_action="Retain" if str(resource.get("DeletionPolicy")).startswith("Retain") else "Delete",
         )
         for name, resource in existing.items()
@@ -81,8 +87,15 @@ def is_changed(
     resolved: Mapping[str, Any],
     tags: list[dict[str, str]],
 ) -> bool:
-    """Whether there is anything to do for an update."""
+    """Whether there is anything to do for an update.
+
+    What has become of a resource's attributes in the meantime is nothing: CloudFormation compares what it was
+    given with what it was given before. A stack that was left half done is tried again.
+    """
     current = stack["Current"]
+    is_same = template == parse(current["TemplateBody"]) and dict(resolved) == current.get("Resolved")
+    if is_same and stack["StackStatus"].endswith("_COMPLETE") and not _has_references(stack):
+        return bool(tags != current.get("Tags", []))
     return (
         bool(plan(records, stack, template, resolved))
         or template.outputs != parse(current["TemplateBody"]).outputs
@@ -130,6 +143,8 @@ def _modification(
         properties=tuple(changed),
         replacing=tuple(replacing),
         dynamic=tuple(dynamic),
+        before=old,
+        after=new,
         scope=(
             *(["Properties"] if set(changed) - {"Tags"} else []),
             *(["Tags"] if "Tags" in changed else []),

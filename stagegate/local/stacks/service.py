@@ -6,9 +6,11 @@ from typing import Any
 from stagegate.local.service import AWSError
 from stagegate.local.stacks.change_sets import ChangeSets
 from stagegate.local.stacks.descriptions import Descriptions
-from stagegate.local.stacks.operations import check_stack_name, check_updatable
+from stagegate.local.stacks.operations import check_stack_name, check_updatable, is_asked_again
 from stagegate.local.stacks.plan import is_changed
 from stagegate.local.stacks.records import Document
+from stagegate.local.stacks.steps import IN_UPDATE
+from stagegate.local.stacks.template import parse
 
 _DELETABLE_WHILE = frozenset(
     {"CREATE_IN_PROGRESS", "REVIEW_IN_PROGRESS", "DELETE_IN_PROGRESS", "ROLLBACK_IN_PROGRESS"}
@@ -34,6 +36,7 @@ class CloudFormation(ChangeSets, Descriptions):
         Tags: list[dict[str, str]] | None = None,
         ClientRequestToken: str | None = None,
         EnableTerminationProtection: bool = False,
+        RetainExceptOnCreate: bool = False,
     ) -> Document:
         check_stack_name(StackName)
         if DisableRollback is not None and OnFailure is not None:
@@ -49,8 +52,9 @@ class CloudFormation(ChangeSets, Descriptions):
             tags=Tags,
             role=RoleARN,
         )
+        template = parse(definition["TemplateBody"])
         if existing := self.records.find(StackName):
-            if ClientRequestToken and existing.get("ClientRequestToken") == ClientRequestToken:
+            if is_asked_again(existing, ClientRequestToken):
                 return {"StackId": existing["StackId"]}
             raise AWSError("AlreadyExistsException", f"Stack [{StackName}] already exists")
         stack = self.records.new_stack(
@@ -62,6 +66,7 @@ class CloudFormation(ChangeSets, Descriptions):
             NotificationARNs=NotificationARNs or [],
             ClientRequestToken=ClientRequestToken,
             EnableTerminationProtection=EnableTerminationProtection,
+            RetainExceptOnCreate=RetainExceptOnCreate,
         )
         try:
             self.check(stack, template, definition["Resolved"])
@@ -85,11 +90,14 @@ class CloudFormation(ChangeSets, Descriptions):
         NotificationARNs: list[str] | None = None,
         Tags: list[dict[str, str]] | None = None,
         DisableRollback: bool = False,
+        RetainExceptOnCreate: bool = False,
         ClientRequestToken: str | None = None,
     ) -> Document:
         existing = self.records.find(StackName)
         if existing is None or existing["StackStatus"] == "DELETE_COMPLETE":
             raise AWSError("ValidationError", f"Stack [{StackName}] does not exist")
+        if is_asked_again(existing, ClientRequestToken):
+            return {"StackId": existing["StackId"]}
         check_updatable(existing)
         template = await self.template(
             TemplateBody, TemplateURL, stack=existing, use_previous=UsePreviousTemplate
@@ -102,6 +110,7 @@ class CloudFormation(ChangeSets, Descriptions):
             tags=Tags,
             role=RoleARN,
         )
+        template = parse(definition["TemplateBody"])
         stack = self.records.stack(existing["StackId"])
         check_updatable(stack)  # again: another request may have come in between
         self.check(stack, template, definition["Resolved"])
@@ -109,9 +118,11 @@ class CloudFormation(ChangeSets, Descriptions):
         if not is_changed(self.records, stack, template, definition["Resolved"], definition["Tags"]):
             raise AWSError("ValidationError", "No updates are to be performed.")
         stack["DisableRollback"] = DisableRollback
+        stack["RetainExceptOnCreate"] = RetainExceptOnCreate
         stack["LastUpdatedTime"] = datetime.now(UTC)
         if NotificationARNs is not None:
             stack["NotificationARNs"] = NotificationARNs
+        self.retire_change_sets(stack)
         self.begin_update(stack, definition, token=ClientRequestToken)
         return {"StackId": stack["StackId"]}
 
@@ -153,6 +164,7 @@ class CloudFormation(ChangeSets, Descriptions):
         for resource in self.records.resources(stack["StackId"]):
             if resource["LogicalResourceId"] in (RetainResources or ()):
                 self.records.set_resource_status(stack, resource, "DELETE_SKIPPED")
+        self.drop_change_sets(stack)
         stack["ClientRequestToken"] = ClientRequestToken
         self.records.set_status(stack, "DELETE_IN_PROGRESS", "User Initiated")
         self.begin(stack)
@@ -166,8 +178,6 @@ class CloudFormation(ChangeSets, Descriptions):
         ResourcesToSkip: list[str] | None = None,
         ClientRequestToken: str | None = None,
     ) -> Document:
-        if ResourcesToSkip:
-            raise AWSError("ValidationError", "ResourcesToSkip is not supported by the local runtime.")
         stack = self.records.stack(StackName)
         if stack["StackStatus"] != "UPDATE_ROLLBACK_FAILED":
             raise AWSError(
@@ -175,9 +185,25 @@ class CloudFormation(ChangeSets, Descriptions):
                 f"Stack:{stack['StackId']} is in {stack['StackStatus']} state and can not continue rollback.",
             )
         stack["ClientRequestToken"] = ClientRequestToken
+        self._skip(stack, ResourcesToSkip or [])
         self.records.set_status(stack, "UPDATE_ROLLBACK_IN_PROGRESS", "User Initiated")
         self.begin(stack)
         return {}
+
+    def _skip(self, stack: Document, names: list[str]) -> None:
+        """Take it that these resources are as they were before the update, whatever they are."""
+        by_name = {it["LogicalResourceId"]: it for it in self.records.resources(stack["StackId"])}
+        failed = {name for name, it in by_name.items() if it["ResourceStatus"] == "UPDATE_FAILED"}
+        if wrong := sorted(set(names) - failed):
+            raise AWSError(
+                "ValidationError",
+                f"The following resource(s) cannot be skipped: [{', '.join(wrong)}]. ResourcesToSkip takes "
+                f"the logical ids of resources in UPDATE_FAILED: [{', '.join(sorted(failed))}]",
+            )
+        for name in names:
+            resource = {**by_name[name], **by_name[name].get("Previous", {})}
+            skipped = {member: value for member, value in resource.items() if member not in IN_UPDATE}
+            self.records.set_resource_status(stack, skipped, "UPDATE_COMPLETE")
 
     def update_termination_protection(self, *, StackName: str, EnableTerminationProtection: bool) -> Document:
         stack = self.records.stack(StackName)

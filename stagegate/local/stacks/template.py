@@ -25,6 +25,8 @@ _SHORT_FORMS = frozenset(
         "Length", "Not", "Or", "Select", "Split", "Sub", "ToJsonString",
     }
 )  # fmt: skip
+LANGUAGE_EXTENSIONS = "AWS::LanguageExtensions"
+LOOP = "Fn::ForEach::"
 MAX_BODY = 51_200
 MAX_OBJECT = 1_048_576
 
@@ -41,6 +43,13 @@ class Template:
     conditions: Mapping[str, Any] = field(default_factory=dict)
     resources: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     outputs: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    is_extended: bool = False
+    """It has the transform AWS::LanguageExtensions; its loops are left out until they are written out."""
+
+    @property
+    def knows_extensions(self) -> bool:
+        """Whether the functions of AWS::LanguageExtensions may be used."""
+        return self.is_extended or LANGUAGE_EXTENSIONS in self.metadata
 
 
 def format_error(message: str) -> AWSError:
@@ -57,27 +66,38 @@ def unresolved(names: Iterable[str], *, block: str = "Resources") -> AWSError:
 @lru_cache(maxsize=64)
 def parse(text: str) -> Template:
     """Read a template; a ValidationError in CloudFormation's words says what is wrong with its form."""
-    body = _read(text)
+    body = read(text)
     if not isinstance(body, dict):
         raise format_error("unsupported structure.")
     if unknown := sorted(str(section) for section in body if section not in _SECTIONS):
         raise AWSError("ValidationError", f"Invalid template property or properties [{', '.join(unknown)}]")
-    for section in ("Transform", "Rules"):
-        if body.get(section):
-            raise AWSError(
-                "ValidationError", f"The template's section {section} is not supported by the local runtime."
-            )
+    if body.get("Rules"):
+        raise AWSError(
+            "ValidationError", "The template's section Rules is not supported by the local runtime."
+        )
+    transforms = body.get("Transform") or []
+    transforms = transforms if isinstance(transforms, list) else [transforms]
+    if unknown := [str(it) for it in transforms if it != LANGUAGE_EXTENSIONS]:
+        raise AWSError(
+            "ValidationError",
+            f"The transform {unknown[0]} is not supported by the local runtime; {LANGUAGE_EXTENSIONS} is.",
+        )
+    is_extended = bool(transforms)
     for section in ("Conditions", "Mappings", "Metadata", "Outputs", "Parameters", "Resources"):
         if not isinstance(body.get(section, {}), dict):
             raise format_error(f"{section} must be an object.")
     if not body.get("Resources"):
         raise format_error("At least one Resources member must be defined.")
-    for name, resource in body["Resources"].items():
+    resources, outputs, conditions = (
+        _without_loops(body.get(section, {}), is_extended=is_extended)
+        for section in ("Resources", "Outputs", "Conditions")
+    )
+    for name, resource in resources.items():
         _check_resource(name, resource)
     for name, parameter in body.get("Parameters", {}).items():
         if not isinstance(parameter, dict) or "Type" not in parameter:
             raise format_error(f"Every Parameters object must contain a Type member. ({name})")
-    for name, output in body.get("Outputs", {}).items():
+    for name, output in outputs.items():
         if not isinstance(output, dict) or "Value" not in output:
             raise format_error(f"Every Outputs member must contain a Value object. ({name})")
     return Template(
@@ -86,10 +106,18 @@ def parse(text: str) -> Template:
         metadata=body.get("Metadata", {}),
         parameters=body.get("Parameters", {}),
         mappings=body.get("Mappings", {}),
-        conditions=body.get("Conditions", {}),
-        resources=body["Resources"],
-        outputs=body.get("Outputs", {}),
+        conditions=conditions,
+        resources=resources,
+        outputs=outputs,
+        is_extended=is_extended,
     )
+
+
+def _without_loops(section: dict[str, Any], *, is_extended: bool) -> dict[str, Any]:
+    """The loops of a template that has them are written out first (language_extensions.py)."""
+    if not is_extended:
+        return section
+    return {name: part for name, part in section.items() if not str(name).startswith(LOOP)}
 
 
 def _check_resource(name: str, resource: Any) -> None:
@@ -109,7 +137,8 @@ def _check_resource(name: str, resource: Any) -> None:
             raise format_error(f"Unrecognized {member} {policy} for resource {name}")
 
 
-def _read(text: str) -> Any:
+def read(text: str) -> Any:
+    """The text as data; a ValidationError says where it is not well-formed."""
     try:
         return yaml.load(text, Loader=_Loader)  # noqa: S506 - built on the safe loader; JSON is YAML too
     except yaml.YAMLError as error:

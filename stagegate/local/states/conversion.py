@@ -18,7 +18,7 @@ from functools import lru_cache
 from typing import Any
 
 from stagegate.local import apis
-from stagegate.local.service import AWSError, Json
+from stagegate.local.service import AnswerLost, AWSError, Json
 from stagegate.local.states.errors import EvaluationFailed, StateFailed
 from stagegate.local.states.integrations import ERROR_NAMES, SDK_ERROR_PREFIXES, Resource
 from stagegate.local.states.jsontext import to_text
@@ -260,13 +260,18 @@ def function_result(response: Mapping[str, Any], *, compact: bool) -> Json:
 
 def as_state_failed(resource: Resource, error: AWSError) -> StateFailed:
     """The API's error as Step Functions names it."""
+    if isinstance(error, AnswerLost):
+        cause = f"Unable to execute HTTP request: {error.message}"
+        return StateFailed(f"{_prefix(resource)}.SdkClientException", cause, from_task=True)
     request_id = str(uuid.uuid4())
     if error.code == "404" and resource.operation in _MISSING:  # there is no body that would say more
         error = AWSError(_MISSING[resource.operation], "null", status=404)
     modelled = _exceptions(resource.botocore).get(error.code)
+    if (resource.botocore, modelled) == ("s3", "AccessDenied"):
+        modelled = None  # the model has it for one operation alone; Step Functions says S3.S3Exception
     if resource.is_sdk:
         name = None if modelled is None else exception_name(modelled)
-        prefix = SDK_ERROR_PREFIXES.get(resource.service, resource.service.capitalize())
+        prefix = _prefix(resource)
         extended = f", Extended Request ID: {uuid.uuid4().hex}" if resource.service == "s3" else ""
         return StateFailed(
             f"{prefix}.{name or prefix + 'Exception'}",
@@ -284,6 +289,13 @@ def as_state_failed(resource: Resource, error: AWSError) -> StateFailed:
         f"Error Code: {error.code}; Request ID: {request_id}; Proxy: null)",
         from_task=True,
     )
+
+
+def _prefix(resource: Resource) -> str:
+    """What the names of the service's errors begin with."""
+    if resource.is_sdk:
+        return SDK_ERROR_PREFIXES.get(resource.service, resource.service.capitalize())
+    return ERROR_NAMES[resource.service].prefix
 
 
 _MISSING = {"HeadBucket": "NoSuchBucket", "HeadObject": "NoSuchKey"}

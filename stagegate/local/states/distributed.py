@@ -4,11 +4,12 @@ import asyncio
 import uuid
 from dataclasses import replace
 
-from stagegate.local.service import Json
+from stagegate.local.service import AWSError, Json
 from stagegate.local.states.branches import item_context, map_items, max_concurrency
 from stagegate.local.states.definition import Map
 from stagegate.local.states.errors import (
     DATA_LIMIT_EXCEEDED,
+    PERMISSIONS,
     QUERY_EVALUATION_ERROR,
     EvaluationFailed,
     StateFailed,
@@ -157,15 +158,25 @@ async def _run(
 async def _prepare(run: MapRun, visit: Visit, state: Map, data: Json, *, items: list[Item] | None) -> None:
     """Read the items, and make of them what the children begin with."""
     values = _unrecorded(visit, data)
+    await _authorize(visit)
     if items is None:
         assert state.item_reader is not None
-        items = await read_items(run.engine.runtime.aws, state.item_reader, values)
+        items = await read_items(visit.strand.execution.as_role().aws, state.item_reader, values)
     inputs = []
     for index, item in enumerate(items):
         inputs.append(selected_input(state, values, index, item))
         if index % _ITEMS_BEFORE_OTHERS == 0:
             await asyncio.sleep(0)
     await run.prepare(make_batches(state.item_batcher, inputs, values))
+
+
+async def _authorize(visit: Visit) -> None:
+    """The children are started by the role, as executions of its own state machine."""
+    execution = visit.strand.execution
+    try:
+        await execution.as_role().authorize("states:StartExecution", execution.document["stateMachineArn"])
+    except AWSError as error:
+        raise StateFailed(PERMISSIONS, error.message) from error
 
 
 def _unrecorded(visit: Visit, data: Json) -> Values:
@@ -193,7 +204,11 @@ async def _outcome(run: MapRun, visit: Visit, state: Map, data: Json, *, generat
     if writer is not None and writer.resource is not None:
         place = {} if writer.parameters is None else writer.parameters(_unrecorded(visit, data))
         written = await write_results(
-            run.engine.runtime.aws, writer.config, place, run=run.document, children=run.children()
+            visit.strand.execution.as_role().aws,
+            writer.config,
+            place,
+            run=run.document,
+            children=run.children(),
         )
         run.save(files=written.files, writtenGeneration=generation)
         outcome = {"result": written.result}

@@ -1,13 +1,15 @@
 """Executions: their life from StartExecution to their end, and across restarts of the server."""
 
 import asyncio
+import hashlib
 import logging
+import string
 import time
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
-from stagegate.local.service import Announcement, AWSError, Json, Runtime
+from stagegate.local.service import Announcement, Aws, AWSError, Json, Runtime
 from stagegate.local.states import journal as journals
 from stagegate.local.states.activity_tasks import ActivityTasks
 from stagegate.local.states.definition import Program, find_map
@@ -32,6 +34,7 @@ _END_EVENTS = {
     "ABORTED": "ExecutionAborted",
 }
 _EXPRESS_SECONDS = 300
+_LETTERS = string.ascii_letters
 _STARTS_BEFORE_OTHERS = 20
 
 
@@ -127,12 +130,12 @@ class Engine:
                 del self.deleting[machine]
                 self.runtime.store.delete(MACHINE, machine)
 
-    def stop_job(self, service: str, operation: str, request: dict[str, Any]) -> None:
-        self.spawn(self._stop_job(service, operation, request), name=f"{operation} {request}")
+    def stop_job(self, aws: Aws, service: str, operation: str, request: dict[str, Any]) -> None:
+        self.spawn(self._stop_job(aws, service, operation, request), name=f"{operation} {request}")
 
-    async def _stop_job(self, service: str, operation: str, request: dict[str, Any]) -> None:
+    async def _stop_job(self, aws: Aws, service: str, operation: str, request: dict[str, Any]) -> None:
         try:
-            await self.runtime.aws(service, operation, request)
+            await aws(service, operation, request)
         except AWSError as error:
             log.info("%s %s: %s", operation, request, error)  # it has ended by itself
 
@@ -161,7 +164,18 @@ class Execution:
             self.journal.event("ExecutionStarted", details, previous_id=0)
         self.strand = Strand(self, program, self.journal.scope("", 0), variables={}, context={})
         self.input = from_text(document["input"])
+        self._role = engine.runtime.as_role(document["roleArn"], session=self.session)
         self._context = self._make_context()
+
+    @property
+    def session(self) -> str:
+        """The name of the session in which its tasks call: 32 letters, the same for all of an execution."""
+        digest = hashlib.sha256(self.arn.encode()).digest()
+        return "".join(_LETTERS[byte % len(_LETTERS)] for byte in digest)
+
+    def as_role(self) -> Runtime:
+        """The runtime as its state machine's role sees it."""
+        return self._role
 
     @property
     def is_express(self) -> bool:

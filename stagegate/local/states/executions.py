@@ -123,7 +123,7 @@ class Executions(MapRuns):
         self, *, executionArn: str, includedData: str = "ALL_DATA"
     ) -> dict[str, Any]:
         """The state machine as it was when the execution started."""
-        execution = self._execution(executionArn)
+        execution = self._standard(executionArn)
         revision = self.store.get(REVISION, execution["revision"])
         assert revision is not None
         members = (*SETTINGS, "name", "stateMachineArn", "updateDate")
@@ -183,7 +183,7 @@ class Executions(MapRuns):
         self, *, executionArn: str, error: str | None = None, cause: str | None = None
     ) -> dict[str, Any]:
         """Stopping what has ended is no error."""
-        execution = self._execution(executionArn)
+        execution = self._standard(executionArn)
         if running := self.engine.find_running(executionArn):
             running.stop(error, cause)
             execution = running.document
@@ -191,7 +191,7 @@ class Executions(MapRuns):
 
     def redrive_execution(self, *, executionArn: str, clientToken: str | None = None) -> dict[str, Any]:
         """Idempotent for the client tokens of late."""
-        execution = self._execution(executionArn)
+        execution = self._standard(executionArn)
         if clientToken is not None and (date := redriven_by(execution, clientToken)) is not None:
             return {"redriveDate": date}
         status = self._redrive_status(execution)
@@ -215,7 +215,7 @@ class Executions(MapRuns):
         includeExecutionData: bool = True,
     ) -> dict[str, Any]:
         """A token keeps its place while the execution goes on."""
-        self._execution(executionArn)
+        self._standard(executionArn)
         if running := self.engine.running.get(executionArn):
             running.journal.flush()
         of = f"events {executionArn}"
@@ -250,6 +250,11 @@ class Executions(MapRuns):
         if target.machine.get("status") == "DELETING":
             raise AWSError("StateMachineDeleting", f"State Machine Deleting: '{arn}'")
         return target
+
+    def _standard(self, arn: str) -> dict[str, Any]:
+        """Of an Express one nothing is known but what describes it."""
+        check_arn(arn, "states", "execution")
+        return self._execution(arn)
 
     def _execution(self, arn: str) -> dict[str, Any]:
         """Of Express ones only those that a Map Run has started."""

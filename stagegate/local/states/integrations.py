@@ -194,10 +194,13 @@ OPTIMISED: dict[tuple[str, str], Optimised] = {
 }
 
 SDK_SERVICES = {
+    "applicationautoscaling": "application-autoscaling",
+    "budgets": "budgets",
     "cloudformation": "cloudformation",
     "cloudwatch": "cloudwatch",
     "cloudwatchlogs": "logs",
     "codebuild": "codebuild",
+    "codecommit": "codecommit",
     "dynamodb": "dynamodb",
     "dynamodbstreams": "dynamodbstreams",
     "ec2": "ec2",
@@ -210,6 +213,7 @@ SDK_SERVICES = {
     "sagemaker": "sagemaker",
     "sagemakermetrics": "sagemaker-metrics",
     "sagemakerruntime": "sagemaker-runtime",
+    "scheduler": "scheduler",
     "secretsmanager": "secretsmanager",
     "ses": "ses",
     "sesv2": "sesv2",
@@ -222,10 +226,12 @@ SDK_SERVICES = {
 """The services that "aws-sdk:" reaches, by the name that Step Functions has for them, with botocore's."""
 
 SDK_ERROR_PREFIXES = {
+    "applicationautoscaling": "ApplicationAutoScaling",
     "cloudformation": "CloudFormation",
     "cloudwatch": "CloudWatch",
     "cloudwatchlogs": "CloudWatchLogs",
     "codebuild": "CodeBuild",
+    "codecommit": "CodeCommit",
     "dynamodb": "DynamoDb",
     "dynamodbstreams": "DynamoDbStreams",
     "eventbridge": "EventBridge",

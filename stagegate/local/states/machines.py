@@ -2,9 +2,11 @@
 
 import re
 import uuid
+from collections.abc import Mapping
 from typing import Any
 
 from stagegate.local.service import AWSError, Json, Runtime
+from stagegate.local.states import managed_rules
 from stagegate.local.states.execution import Engine
 from stagegate.local.states.map_runs import labelled_processor
 from stagegate.local.states.records import ALIAS, MACHINE, REVISION, VERSION
@@ -38,6 +40,15 @@ class StateMachines(Versions, Tags):
     runtime: Runtime
     store: Store
     engine: Engine
+
+    async def authorize(self, operation: str, members: Mapping[str, Any]) -> None:
+        """Ask for what Step Functions does under the role before any task runs."""
+        if operation not in ("CreateStateMachine", "UpdateStateMachine"):
+            return
+        machine = {**(self.store.get(MACHINE, members.get("stateMachineArn", "")) or {}), **members}
+        role = self.runtime.as_role(machine.get("roleArn"), session="StepFunctions")
+        logging = machine.get("loggingConfiguration", {})
+        await managed_rules.authorize(role, machine.get("definition", ""), logging)
 
     def create_state_machine(
         self,

@@ -6,6 +6,7 @@ made; after a restart a job is found again by its name and not started twice.
 
 import asyncio
 import hashlib
+import re
 import time
 import uuid
 from collections.abc import Awaitable, Callable
@@ -37,6 +38,8 @@ from stagegate.local.states.strand import MAXIMUM_DATA, Outcome, Visit, too_larg
 from stagegate.local.states.templates import Setting
 from stagegate.local.states.tokens import issue_token
 from stagegate.local.states.versions import machine_arn
+
+_KIND = re.compile(r"([A-Z])")
 
 
 async def perform_task(visit: Visit, state: Task, attempt_class: "type[Attempt] | None" = None) -> Outcome:
@@ -97,6 +100,9 @@ class Attempt:
         self.common = {} if self.resource.is_function else self.resource.event_type
         self.deadline: float | None = None
         self.job_identity: dict[str, Any] | None = None
+        self.runtime = self.execution.as_role()
+        """By whom the task calls: its state machine's role, or that of its Credentials."""
+        self.credentials: Json = None
         self.is_in_doubt = False
 
     async def run(self, *, parameters: Json, credentials: Json) -> Json:
@@ -104,6 +110,7 @@ class Attempt:
         check_parameters(self.resource, parameters)
         started_at = self._schedule(parameters, credentials)
         self.deadline = None if self.timeout is None else started_at + self.timeout
+        self.credentials = credentials
         if self.visit.token:
             self.engine.tokens.open(self.visit.token, heartbeat=self.heartbeat)
         self.strand.cancel_work = self._give_up
@@ -125,6 +132,32 @@ class Attempt:
         submitted = await self._step("Submitted", lambda: self._call(parameters))
         end = self._job_end if self.resource.is_sync else self._token_answer
         return await self._step("Succeeded", lambda: end(parameters, submitted))
+
+    async def _assume(self) -> None:
+        """Take on the role of the task's Credentials, if the state machine's role may assume it."""
+        if self.credentials is None:
+            return
+        session, role_arn = self.execution.session, self.credentials["RoleArn"]
+        try:
+            await self.runtime.aws("sts", "AssumeRole", self._session_of(role_arn, session))
+        except AWSError as error:
+            raise StateFailed(
+                TASK_FAILED,
+                f"The role {self.execution.document['roleArn']} is not authorized to assume the task state's "
+                f"role, {role_arn}.",
+                from_task=True,
+            ) from error
+        self.credentials = None
+        self.runtime = self.runtime.as_role(role_arn, session=session)
+
+    def _session_of(self, role_arn: str, session: str) -> dict[str, str]:
+        """The external id is the state machine's ARN: by it a role's trust policy may name the machine.
+
+        https://docs.aws.amazon.com/step-functions/latest/dg/concepts-access-cross-acct-resources.html
+        """
+        asked = {"RoleArn": role_arn, "RoleSessionName": session}
+        machine = self.execution.document.get("stateMachineArn")  # a state that is tried out has none
+        return {**asked, "ExternalId": machine} if machine else asked
 
     def _schedule(self, parameters: Json, credentials: Json) -> float:
         limits = self.limits()
@@ -208,7 +241,8 @@ class Attempt:
 
     async def _response(self, parameters: Json) -> dict[str, Any]:
         request = self._request(parameters)
-        aws, resource = self.engine.runtime.aws, self.resource
+        await self._assume()
+        aws, resource = self.runtime.aws, self.resource
         if self.is_in_doubt and (identity := self._identity_before(request)) is not None:
             assert resource.starts is not None
             try:
@@ -217,7 +251,17 @@ class Attempt:
                 pass  # it was not started: start it now
             else:
                 return resource.starts.response(resource.starts.described(description))
-        return await aws(resource.botocore, resource.operation, request)
+        if resource.is_sync and resource.botocore == "sagemaker":
+            await self._authorize_tags(request)
+        call = self.runtime.by("stepfunctions")
+        return await call(resource.botocore, resource.operation, request)
+
+    async def _authorize_tags(self, request: dict[str, Any]) -> None:
+        """Step Functions marks the jobs of SageMaker that it waits for with a tag."""
+        assert self.resource.job is not None
+        [(member, name)] = self.resource.job.identify(request, {}).items()
+        kind = _KIND.sub(r"-\1", member.removesuffix("Name")).lower().lstrip("-")
+        await self.runtime.authorize("sagemaker:AddTags", self.runtime.arn("sagemaker", f"{kind}/{name}"))
 
     def _identity_before(self, request: dict[str, Any]) -> dict[str, Any] | None:
         """What describes the job that this request starts, without its response; None where nothing can."""
@@ -271,6 +315,7 @@ class Attempt:
         """Wait for the announcement of the job's end; ask the service first, it may have ended already."""
         job = self.resource.job
         assert job is not None
+        await self._assume()
         identity = self.job_identity = job.identify(self._request(parameters), _as_response(submitted))
         with self.engine.job_ends.waiting(job.detail_type, job.name(identity)) as ended:
             self.engine.tokens.wake(self.visit.token, ended)
@@ -279,7 +324,7 @@ class Attempt:
                     return _answered(answer)
                 ended.clear()
                 try:
-                    response = await self.engine.runtime.aws(self.resource.botocore, job.describe, identity)
+                    response = await self.runtime.aws(self.resource.botocore, job.describe, identity)
                 except AWSError as error:
                     raise as_state_failed(self.resource, error) from error
                 description = job.described(response)
@@ -325,7 +370,8 @@ class Attempt:
         """Close the token and stop the job, as Step Functions does when it gives up a task."""
         self._forget()
         if (job := self.resource.job) is not None and self.job_identity is not None:
-            self.engine.stop_job(self.resource.botocore, job.stop, job.stop_by(self.job_identity))
+            stop = job.stop_by(self.job_identity)
+            self.engine.stop_job(self.runtime.aws, self.resource.botocore, job.stop, stop)
             self.job_identity = None
 
 

@@ -10,7 +10,7 @@ import uuid
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from stagegate.local.service import Json
+from stagegate.local.service import Json, Runtime
 from stagegate.local.states.branches import item_context, item_input, map_items, max_concurrency
 from stagegate.local.states.definition import Map, Program, State, Task, Working
 from stagegate.local.states.distributed import selected_input, tolerated_failures
@@ -39,7 +39,7 @@ class Trial:
 
     is_stopping = False
     is_deleted = False
-    document = {"redriveCount": 0}  # noqa: RUF012 (never changed)
+    session = "TestState"
 
     def __init__(
         self,
@@ -56,6 +56,7 @@ class Trial:
     ) -> None:
         self.engine = engine
         self.state = state
+        self.document = {"redriveCount": 0, "roleArn": role_arn}
         self.mock = mock
         self.configuration = configuration
         self.given_context = given_context
@@ -73,6 +74,7 @@ class Trial:
             },
             "StateMachine": {"Id": engine.runtime.arn("states", f"stateMachine:{machine}"), "Name": machine},
         }
+        self._role_arn = role_arn
         self.strand = Strand(
             self,  # type: ignore[arg-type]
             Program(start_at=state.name, states={state.name: state}),
@@ -92,6 +94,10 @@ class Trial:
 
     def context(self) -> dict[str, Json]:
         return self._context
+
+    def as_role(self) -> Runtime:
+        """As the role of the request sees it, where it has one: a mock needs none."""
+        return self.engine.runtime.as_role(self._role_arn, session=self.session)
 
     async def perform(self) -> dict[str, Any]:
         """The response of TestState."""

@@ -3,6 +3,7 @@
 import io
 import os
 import tarfile
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -29,13 +30,14 @@ def process(sagemaker, name, script, **members):
 
 
 def statistics(sagemaker, job, metric, *, group="/aws/sagemaker/TrainingJobs"):
+    now = datetime.now(UTC)
     answer = sagemaker.runtime.client("cloudwatch").get_metric_statistics(
         Namespace=group,
         MetricName=metric,
         Dimensions=[{"Name": "Host", "Value": f"{job}/algo-1"}],
-        StartTime="2020-01-01T00:00:00Z",
-        EndTime="2100-01-01T00:00:00Z",
-        Period=60,
+        StartTime=now - timedelta(hours=1),
+        EndTime=now + timedelta(minutes=1),
+        Period=7200,
         Statistics=["Maximum", "Average", "SampleCount"],
     )
     return answer["Datapoints"]
@@ -70,6 +72,22 @@ def test_a_short_job_is_recorded_too(sagemaker):
     (memory,) = statistics(sagemaker, "short", "MemoryUtilization", group=group)
     assert min(processor["SampleCount"], memory["SampleCount"]) >= 1
     assert memory["Maximum"] > 0
+
+
+def test_a_machine_with_gpus_says_how_busy_they_are(tmp_path, monkeypatch):
+    tool = tmp_path / "nvidia-smi"
+    tool.write_text("#!/bin/sh\necho '35, 4096, 16384'; echo '100, 16384, 16384'\n")
+    tool.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    measured = usage.Usage({"Host": "job/algo-1"}, volume=1)
+
+    measured.sample(os.getpid(), folder=tmp_path)
+    found = {datum["MetricName"]: datum["StatisticValues"]["Maximum"] for datum in measured.take()}
+
+    assert (found["GPUUtilization"], found["GPUMemoryUtilization"]) == (135.0, 125.0)
+    tool.write_text("#!/bin/sh\necho '[N/A], 4096, 16384'\n")
+    measured.sample(os.getpid(), folder=tmp_path)
+    assert "GPUUtilization" not in {datum["MetricName"] for datum in measured.take()}
 
 
 async def test_a_job_that_fills_its_volume_is_ended(runtime, monkeypatch):  # noqa: F811

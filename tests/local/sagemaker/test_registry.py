@@ -292,3 +292,18 @@ def test_an_unversioned_package_has_no_approval_status(registry: Registry) -> No
     )["ModelPackageArn"]
 
     assert "ModelApprovalStatus" not in registry.describe_model_package(ModelPackageName=arn)
+
+
+def test_a_group_keeps_its_policy_until_it_is_deleted(registry: Registry, group: str) -> None:
+    policy = '{"Version": "2012-10-17", "Statement": []}'
+
+    registry.put_model_package_group_policy(ModelPackageGroupName=group, ResourcePolicy=policy)
+    kept = registry.get_model_package_group_policy(ModelPackageGroupName=group)
+    registry.delete_model_package_group_policy(ModelPackageGroupName=group)
+
+    assert kept == {"ResourcePolicy": policy}
+    for ask in (registry.get_model_package_group_policy, registry.delete_model_package_group_policy):
+        with pytest.raises(AWSError, match="Cannot find resource policy for model package group: scenes"):
+            ask(ModelPackageGroupName=group)
+    with pytest.raises(AWSError, match="not a JSON policy document"):
+        registry.put_model_package_group_policy(ModelPackageGroupName=group, ResourcePolicy="allow")

@@ -1,5 +1,7 @@
 """Asynchronous and serverless endpoints by SageMaker's own Python SDK."""
 
+import threading
+
 import pytest
 
 from tests.local.sagemaker import test_sagemaker_sdk as given
@@ -31,7 +33,29 @@ def as_json():
     return {"serializer": JSONSerializer(), "deserializer": JSONDeserializer()}
 
 
-def test_a_model_is_asked_through_s3(sdk, model, as_json):
+@pytest.fixture
+def failures(sdk):
+    """The places where failures of asynchronous requests would lie. The SDK looks for each in a thread
+    that goes on when the answer is there, and would outlive the server: these are let find one."""
+    places = []
+    events = sdk.sagemaker_runtime_client.meta.events
+    event = "after-call.sagemaker-runtime.InvokeEndpointAsync"
+
+    def noted(parsed, **_):
+        places.append(parsed["FailureLocation"])
+
+    events.register(event, noted)
+    yield places
+    events.unregister(event, noted)
+    for place in places:
+        bucket, key = place.removeprefix("s3://").split("/", 1)
+        sdk.upload_string_as_file_body("ended", bucket, key)
+    for thread in threading.enumerate():
+        if "check_failure_file" in thread.name:
+            thread.join()
+
+
+def test_a_model_is_asked_through_s3(sdk, model, as_json, failures):
     from sagemaker.async_inference import AsyncInferenceConfig, WaiterConfig
 
     soon = WaiterConfig(max_attempts=100, delay=1)
@@ -49,6 +73,7 @@ def test_a_model_is_asked_through_s3(sdk, model, as_json):
     assert answer == [2.5, 5.0]
     assert result == [7.5]
     assert later.output_path.startswith(f"s3://{given.BUCKET}/answers/")
+    assert len(failures) == 2
 
 
 def test_a_model_is_served_without_instances(sdk, model, as_json):

@@ -10,6 +10,7 @@ import pytest
 from stagegate.local.endpoint import Endpoint
 from stagegate.local.service import Announcement, AWSError
 from stagegate.local.stacks.service import CloudFormation
+from stagegate.local.stacks.template import MAX_BODY
 
 
 class Stacks:
@@ -29,12 +30,20 @@ class Stacks:
         return await self.endpoint.aws(service, operation, members)
 
     async def create(self, name: str, template: Any, **members: Any) -> dict[str, Any]:
-        await self.call("CreateStack", StackName=name, TemplateBody=body(template), **_given(members))
+        await self.call("CreateStack", StackName=name, **await self.source(template), **_given(members))
         return await self.ended(name)
 
     async def update(self, name: str, template: Any, **members: Any) -> dict[str, Any]:
-        await self.call("UpdateStack", StackName=name, TemplateBody=body(template), **_given(members))
+        await self.call("UpdateStack", StackName=name, **await self.source(template), **_given(members))
         return await self.ended(name)
+
+    async def source(self, template: Any) -> dict[str, str]:
+        """The template in the request; where it is too large for that, in the bucket `assets`."""
+        text = body(template)
+        if len(text) <= MAX_BODY:
+            return {"TemplateBody": text}
+        await self.call("PutObject", "s3", Bucket="assets", Key="template.yaml", Body=text.encode())
+        return {"TemplateURL": "https://assets.s3.us-east-1.amazonaws.com/template.yaml"}
 
     async def delete(self, name: str) -> dict[str, Any]:
         stack_id = (await self.stack(name))["StackId"]
@@ -61,7 +70,11 @@ class Stacks:
 
     async def events(self, name: str) -> list[tuple[str, str, str]]:
         """(logical id, status, reason), the oldest first."""
-        events = (await self.call("DescribeStackEvents", StackName=name))["StackEvents"]
+        page = await self.call("DescribeStackEvents", StackName=name)
+        events = page["StackEvents"]
+        while token := page.get("NextToken"):
+            page = await self.call("DescribeStackEvents", StackName=name, NextToken=token)
+            events += page["StackEvents"]
         return [
             (event["LogicalResourceId"], event["ResourceStatus"], event.get("ResourceStatusReason", ""))
             for event in reversed(events)

@@ -169,6 +169,47 @@ def test_the_command_line_deploys_and_deploys_again(local, tmp_path):
     assert "No changes to deploy" in third.stdout
 
 
+@pytest.mark.slow  # the command line asks every 30 seconds
+def test_the_command_line_packages_a_folder_and_deploys_it(local, tmp_path):
+    local.client("s3").create_bucket(Bucket="packages")
+    folder = tmp_path / "function"
+    folder.mkdir()
+    (folder / "app.py").write_text("from part import name\ndef handler(event, context): return name\n")
+    (folder / "part.py").write_text("name = 'packaged'\n")
+    (tmp_path / "template.yaml").write_text(
+        "Resources:\n"
+        "  Role:\n"
+        "    Type: AWS::IAM::Role\n"
+        "    Properties:\n"
+        "      AssumeRolePolicyDocument:\n"
+        "        Version: '2012-10-17'\n"
+        "        Statement:\n"
+        "          - {Effect: Allow, Action: sts:AssumeRole, Principal: {Service: lambda.amazonaws.com}}\n"
+        "  Function:\n"
+        "    Type: AWS::Lambda::Function\n"
+        "    Properties:\n"
+        "      {Runtime: python3.13, Handler: app.handler, Role: !GetAtt Role.Arn, Code: function}\n"
+        "Outputs: {Function: {Value: !Ref Function}}\n"
+    )
+    template, packaged = str(tmp_path / "template.yaml"), str(tmp_path / "packaged.yaml")
+
+    made = aws_cli(
+        local,
+        *("cloudformation", "package", "--template-file", template, "--s3-bucket", "packages"),
+        *("--output-template-file", packaged),
+    )
+    deployed = aws_cli(
+        local,
+        *("cloudformation", "deploy", "--stack-name", "packaged", "--template-file", packaged),
+        *("--capabilities", "CAPABILITY_IAM"),
+    )
+
+    assert (made.returncode, deployed.returncode) == (0, 0), made.stderr + deployed.stderr
+    stack = local.client("cloudformation").describe_stacks(StackName="packaged")["Stacks"][0]
+    answer = local.client("lambda").invoke(FunctionName=outputs(stack)["Function"])
+    assert json.loads(answer["Payload"].read()) == "packaged"
+
+
 def settled(client, name):
     """Through boto3's own pages and states; the server is quick, and its client only asks."""
     while True:

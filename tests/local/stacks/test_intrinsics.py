@@ -7,6 +7,7 @@ from stagegate.local.stacks.intrinsics import NO_VALUE, Evaluator
 from stagegate.local.stacks.template import parse
 
 TEMPLATE = """
+Transform: AWS::LanguageExtensions
 Parameters:
   Stage: {Type: String}
 Mappings:

@@ -72,7 +72,8 @@ def test_json_is_read_too():
         ),
         (
             "Transform: AWS::Serverless-2016-10-31\nResources: {A: {Type: AWS::SNS::Topic}}",
-            "The template's section Transform is not supported by the local runtime.",
+            "The transform AWS::Serverless-2016-10-31 is not supported by the local runtime; "
+            "AWS::LanguageExtensions is.",
         ),
         (
             "Resources: {A: {Type: !Nonsense x}}",

@@ -15,7 +15,11 @@ async def test_the_platform_is_made_changed_and_taken_away(open_stacks):
     ours = {name: SERVICES[name] for name in ("lambda", "events", "stepfunctions", "codebuild")}
     parameters = {
         "AssetsBucket": "assets",
+        "DataBucketName": "stagegate-data-111111111111-us-east-1",
         "FunctionsKey": "functions.zip",
+        "CodeUri": "s3://assets/code/0123456789abcdef",
+        "CiDefinitionKey": "ci.asl.json",
+        "StateMachineDeployment": "ALL_AT_ONCE",
         "ModelBuildDefinitionKey": "model-build.asl.json",
         "ModelDeployDefinitionKey": "model-deploy.asl.json",
     }
@@ -59,11 +63,19 @@ async def test_the_platform_is_made_changed_and_taken_away(open_stacks):
         "ApprovalRecord": "stagegate-approval-record",
         "ApprovalTopicArn": "arn:aws:sns:us-east-1:111111111111:stagegate-approvals",
         "EndpointTestProject": "stagegate-endpoint-tests",
+        "LocksTable": "stagegate-locks",
+        "NotificationTopicArn": "arn:aws:sns:us-east-1:111111111111:stagegate-notifications",
+        "LostEventsQueue": "http://127.0.0.1:4566/111111111111/stagegate-lost-events",
     }
     assert ":secret:stagegate/approval-signing-key-" in signing_key
     assert decision_url.startswith("http://127.0.0.1:4566/_aws/lambda-url/")
     assert project["source"]["buildspec"] == "deploy/buildspec-test.yml"
-    assert changed == {"ApprovalSubscription", "ApprovalRequestFunction", "ApprovalRequestRole"}
+    assert changed == {
+        "ApprovalSubscription",
+        "NotificationSubscription",
+        "ApprovalRequestFunction",
+        "ApprovalRequestRole",
+    }
 
 
 def functions():
@@ -86,15 +98,15 @@ def test_an_endpoint_is_deployed_moved_and_kept_where_the_next_model_is_broken(l
     text = (DEPLOY / "endpoint.yaml").read_text()
 
     def request(number):
-        stage = json.loads((DEPLOY / "staging.json").read_text())
+        stage = json.loads((DEPLOY / "staging.json").read_text())["Parameters"]
         given = {
             "Project": "demo",
             "ModelPackageName": packages[number],
             "ExecutionRoleArn": "arn:aws:iam::111111111111:role/endpoints",
             "DataBucket": "data",
         }
-        entries = [{"ParameterKey": key, "ParameterValue": value} for key, value in given.items()]
-        return {"StackName": "demo-staging", "TemplateBody": text, "Parameters": [*stage, *entries]}
+        entries = [{"ParameterKey": key, "ParameterValue": value} for key, value in (stage | given).items()]
+        return {"StackName": "demo-staging", "TemplateBody": text, "Parameters": entries}
 
     def served():
         runtime = local.client("sagemaker-runtime")

@@ -283,6 +283,27 @@ async def test_children_that_wait_for_their_redrive_are_counted_and_listed_so(ma
     assert queue.sent == []
 
 
+async def test_of_express_children_nothing_is_known_but_what_describes_them(machines: Machines) -> None:
+    state = distributed({"Only": {"Type": "Pass", "End": True}})
+    state["ItemProcessor"]["ProcessorConfig"]["ExecutionType"] = "EXPRESS"
+    ended = await machines.run(only(state), ["a"])
+    (run,) = machines.api.list_map_runs(executionArn=ended.arn)["mapRuns"]
+    (child,) = machines.api.list_executions(mapRunArn=run["mapRunArn"])["executions"]
+
+    described = machines.api.describe_execution(executionArn=child["executionArn"])
+
+    assert (described["status"], described["output"]) == ("SUCCEEDED", '"a"')
+    for refused in (
+        machines.api.get_execution_history,
+        machines.api.describe_state_machine_for_execution,
+        machines.api.stop_execution,
+        machines.api.redrive_execution,
+    ):
+        with pytest.raises(AWSError) as error:
+            refused(executionArn=child["executionArn"])
+        assert error.value.code == "InvalidArn"
+
+
 async def test_express_children_are_started_anew_by_a_redrive(machines: Machines) -> None:
     is_broken = True
 

@@ -1,4 +1,4 @@
-"""AWS::CloudWatch: alarms."""
+"""AWS::CloudWatch: alarms, and dashboards."""
 
 from stagegate.local.service import AWSError
 from stagegate.local.stacks.resources.kind import (
@@ -6,6 +6,7 @@ from stagegate.local.stacks.resources.kind import (
     Context,
     Properties,
     ResourceType,
+    ignoring,
     picked,
     properties,
 )
@@ -15,6 +16,7 @@ _AS_GIVEN = (
     "EvaluateLowSampleCountPercentile EvaluationPeriods ExtendedStatistic InsufficientDataActions MetricName "
     "Metrics Namespace OKActions Period Statistic Threshold ThresholdMetricId TreatMissingData Unit"
 )
+_NO_DASHBOARD = "DashboardNotFoundError ResourceNotFound"
 
 
 async def _put(context: Context, wanted: Properties) -> None:
@@ -42,6 +44,28 @@ async def _delete(context: Context, name: str | None, had: Properties) -> None:
         await context("cloudwatch", "DeleteAlarms", AlarmNames=names)
 
 
+async def _put_dashboard(context: Context, wanted: Properties) -> None:
+    await context("cloudwatch", "PutDashboard", **picked(wanted, "DashboardName DashboardBody"))
+
+
+async def _create_dashboard(context: Context, wanted: Properties) -> Attributes:
+    name = wanted["DashboardName"]
+    if await ignoring(_NO_DASHBOARD, context("cloudwatch", "GetDashboard", DashboardName=name)):
+        raise AWSError("AlreadyExists", f"{name} already exists")
+    await _put_dashboard(context, wanted)
+    context.made(name)
+    return {}
+
+
+async def _update_dashboard(context: Context, name: str, old: Properties, new: Properties) -> None:
+    await _put_dashboard(context, new)
+
+
+async def _delete_dashboard(context: Context, name: str | None, had: Properties) -> None:
+    names = [name or had["DashboardName"]]
+    await ignoring(_NO_DASHBOARD, context("cloudwatch", "DeleteDashboards", DashboardNames=names))
+
+
 TYPES = (
     ResourceType(
         name="AWS::CloudWatch::Alarm",
@@ -50,6 +74,15 @@ TYPES = (
         update=_update,
         delete=_delete,
         named_by="AlarmName",
+        longest_name=255,
+    ),
+    ResourceType(
+        name="AWS::CloudWatch::Dashboard",
+        supported=properties("DashboardBody DashboardName"),
+        create=_create_dashboard,
+        update=_update_dashboard,
+        delete=_delete_dashboard,
+        named_by="DashboardName",
         longest_name=255,
     ),
 )

@@ -18,6 +18,16 @@ _AS_GIVEN = (
     "ServiceRole TimeoutInMinutes QueuedTimeoutInMinutes EncryptionKey VpcConfig BadgeEnabled LogsConfig "
     "ConcurrentBuildLimit AutoRetryLimit FileSystemLocations"
 )
+_DEFAULTS: dict[str, Any] = {
+    "Description": "",
+    "SourceVersion": "",
+    "SecondarySources": [],
+    "SecondaryArtifacts": [],
+    "TimeoutInMinutes": 60,
+    "QueuedTimeoutInMinutes": 480,
+    "BadgeEnabled": False,
+}
+"""What is no longer said is so again; UpdateProject leaves what it is not told."""
 
 
 def _members(context: Context, wanted: Properties) -> dict[str, Any]:
@@ -36,7 +46,8 @@ async def _create(context: Context, wanted: Properties) -> Attributes:
 
 
 async def _update(context: Context, name: str, old: Properties, new: Properties) -> None:
-    members = _members(context, new)
+    gone = {part: value for part, value in _DEFAULTS.items() if part in old and part not in new}
+    members = _members(context, {**gone, **new})
     await context("codebuild", "UpdateProject", **{**members, "tags": members["tags"] or []})
 
 

@@ -139,6 +139,51 @@ async def _delete_url(context: Context, arn: str | None, had: Properties) -> Non
     await ignoring(_MISSING, call)
 
 
+_SOURCE = (
+    "Enabled BatchSize MaximumBatchingWindowInSeconds FilterCriteria FunctionResponseTypes ScalingConfig"
+)
+
+_SOURCE_DEFAULTS: dict[str, Any] = {
+    "Enabled": True,
+    "BatchSize": 10,
+    "MaximumBatchingWindowInSeconds": 0,
+    "FilterCriteria": {},
+    "FunctionResponseTypes": [],
+    "ScalingConfig": {},
+}
+"""What is no longer said is so again."""
+
+
+async def _create_source(context: Context, wanted: Properties) -> Attributes:
+    answer = await context(
+        "lambda",
+        "CreateEventSourceMapping",
+        **picked(wanted, f"EventSourceArn FunctionName {_SOURCE}"),
+    )
+    context.made(answer["UUID"])
+    return {"Id": answer["UUID"], "EventSourceMappingArn": answer["EventSourceMappingArn"]}
+
+
+async def _update_source(context: Context, mapping_id: str, old: Properties, new: Properties) -> None:
+    await context(
+        "lambda",
+        "UpdateEventSourceMapping",
+        UUID=mapping_id,
+        **{**_SOURCE_DEFAULTS, **picked(new, f"FunctionName {_SOURCE}")},
+    )
+
+
+async def _delete_source(context: Context, mapping_id: str | None, had: Properties) -> None:
+    if mapping_id is None:
+        found = await ignoring(
+            _MISSING,
+            context("lambda", "ListEventSourceMappings", **picked(had, "EventSourceArn FunctionName")),
+        )
+        mapping_id = next((it["UUID"] for it in (found or {}).get("EventSourceMappings", ())), None)
+    if mapping_id is not None:
+        await ignoring(_MISSING, context("lambda", "DeleteEventSourceMapping", UUID=mapping_id))
+
+
 TYPES = (
     ResourceType(
         name="AWS::Lambda::Function",
@@ -166,5 +211,12 @@ TYPES = (
         create=_create_url,
         update=_update_url,
         delete=_delete_url,
+    ),
+    ResourceType(
+        name="AWS::Lambda::EventSourceMapping",
+        supported=properties(f"EventSourceArn FunctionName {_SOURCE}"),
+        create=_create_source,
+        update=_update_source,
+        delete=_delete_source,
     ),
 )

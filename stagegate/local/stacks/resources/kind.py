@@ -38,7 +38,7 @@ class Context:
     async def __call__(self, service: str, operation: str, **members: Any) -> dict[str, Any]:
         """Call the service; members that are None are left out."""
         given = {name: value for name, value in members.items() if value is not None}
-        return await self.runtime.aws(service, operation, given)
+        return await self.runtime.by("cloudformation")(service, operation, given)
 
     def merged_tags(self, properties: Mapping[str, Any]) -> list[dict[str, str]] | None:
         """The stack's tags and the resource's own, which win."""

@@ -13,6 +13,7 @@ from stagegate.local.stacks.resources.kind import (
     ResourceType,
     ignoring,
     properties,
+    renamed,
 )
 
 Apply = Callable[[Context, str, Any], Awaitable[Any]]
@@ -65,6 +66,16 @@ async def _ownership(context: Context, bucket: str, value: Any) -> None:
     await context("s3", "PutBucketOwnershipControls", Bucket=bucket, OwnershipControls=value)
 
 
+async def _logging(context: Context, bucket: str, value: Any) -> None:
+    target = renamed(value, DestinationBucketName="TargetBucket", LogFilePrefix="TargetPrefix")
+    enabled = {"TargetBucket": bucket, "TargetPrefix": "", **target}
+    await context("s3", "PutBucketLogging", Bucket=bucket, BucketLoggingStatus={"LoggingEnabled": enabled})
+
+
+async def _no_logging(context: Context, bucket: str) -> None:
+    await context("s3", "PutBucketLogging", Bucket=bucket, BucketLoggingStatus={})
+
+
 async def _tags(context: Context, bucket: str, value: Any) -> None:
     await context("s3", "PutBucketTagging", Bucket=bucket, Tagging={"TagSet": value})
 
@@ -85,6 +96,7 @@ _SETTINGS: Mapping[str, Setting] = {
     "BucketEncryption": Setting(put=_encryption, remove=_removal("DeleteBucketEncryption")),
     "PublicAccessBlockConfiguration": Setting(put=_public_access, remove=_removal("DeletePublicAccessBlock")),
     "NotificationConfiguration": Setting(put=_notification, remove=_no_notification),
+    "LoggingConfiguration": Setting(put=_logging, remove=_no_logging),
     "OwnershipControls": Setting(put=_ownership, remove=_removal("DeleteBucketOwnershipControls")),
     "Tags": Setting(put=_tags, remove=_removal("DeleteBucketTagging")),
 }

@@ -1,5 +1,6 @@
 """AWS::SageMaker: model package groups, models, endpoint configs, and endpoints that come into service."""
 
+import json
 from typing import Any
 
 from stagegate.local.service import AWSError
@@ -56,6 +57,7 @@ async def _create_group(context: Context, wanted: Properties) -> Attributes:
     )
     arn = answer["ModelPackageGroupArn"]
     context.made(arn)
+    await _put_group_policy(context, wanted)
     described = await context(
         "sagemaker", "DescribeModelPackageGroup", ModelPackageGroupName=wanted["ModelPackageGroupName"]
     )
@@ -64,6 +66,26 @@ async def _create_group(context: Context, wanted: Properties) -> Attributes:
         "ModelPackageGroupStatus": described["ModelPackageGroupStatus"],
         "CreationTime": str(described["CreationTime"]),
     }
+
+
+async def _put_group_policy(context: Context, wanted: Properties) -> None:
+    if policy := wanted.get("ModelPackageGroupPolicy"):
+        await context(
+            "sagemaker",
+            "PutModelPackageGroupPolicy",
+            ModelPackageGroupName=wanted["ModelPackageGroupName"],
+            ResourcePolicy=policy if isinstance(policy, str) else json.dumps(policy),
+        )
+
+
+async def _update_group(context: Context, arn: str, old: Properties, new: Properties) -> None:
+    await _update_tags(context, arn, old, new)
+    if old.get("ModelPackageGroupPolicy") == new.get("ModelPackageGroupPolicy"):
+        return
+    await _put_group_policy(context, new)
+    if "ModelPackageGroupPolicy" not in new:
+        name = new["ModelPackageGroupName"]
+        await context("sagemaker", "DeleteModelPackageGroupPolicy", ModelPackageGroupName=name)
 
 
 async def _delete_group(context: Context, arn: str | None, had: Properties) -> None:
@@ -195,9 +217,11 @@ async def _status(context: Context, name: str) -> str | None:
 TYPES = (
     ResourceType(
         name="AWS::SageMaker::ModelPackageGroup",
-        supported=properties("ModelPackageGroupDescription ModelPackageGroupName Tags"),
+        supported=properties(
+            "ModelPackageGroupDescription ModelPackageGroupName ModelPackageGroupPolicy Tags"
+        ),
         create=_create_group,
-        update=_update_model,
+        update=_update_group,
         delete=_delete_group,
         named_by="ModelPackageGroupName",
     ),

@@ -47,7 +47,7 @@ async def _content(context: Context, wanted: Properties) -> str | None:
 
 
 async def _update(context: Context, arn: str, old: Properties, new: Properties) -> None:
-    changes = picked(new, "Description KmsKeyId")
+    changes = {"Description": new.get("Description", ""), **picked(new, "KmsKeyId")}
     if old.get("SecretString") != new.get("SecretString") or (
         old.get("GenerateSecretString") != new.get("GenerateSecretString")
     ):

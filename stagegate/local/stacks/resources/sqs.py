@@ -1,4 +1,4 @@
-"""AWS::SQS: queues."""
+"""AWS::SQS: queues and their policies."""
 
 import json
 
@@ -70,6 +70,26 @@ async def _delete(context: Context, url: str | None, had: Properties) -> None:
     await ignoring(_MISSING, context("sqs", "DeleteQueue", QueueUrl=url))
 
 
+async def _put_policies(context: Context, wanted: Properties) -> Attributes:
+    context.made(wanted["Id"])
+    for url in wanted["Queues"]:
+        policy = json.dumps(wanted["PolicyDocument"])
+        await context("sqs", "SetQueueAttributes", QueueUrl=url, Attributes={"Policy": policy})
+    return {}
+
+
+async def _update_policies(context: Context, policy_id: str, old: Properties, new: Properties) -> None:
+    gone = [url for url in old["Queues"] if url not in new["Queues"]]
+    await _remove_policies(context, policy_id, {"Queues": gone})
+    await _put_policies(context, {**new, "Id": policy_id})
+
+
+async def _remove_policies(context: Context, policy_id: str | None, had: Properties) -> None:
+    for url in had["Queues"]:
+        empty = context("sqs", "SetQueueAttributes", QueueUrl=url, Attributes={"Policy": ""})
+        await ignoring(_MISSING, empty)
+
+
 TYPES = (
     ResourceType(
         name="AWS::SQS::Queue",
@@ -80,5 +100,14 @@ TYPES = (
         named_by="QueueName",
         longest_name=80,
         attributes=properties("QueueName"),
+    ),
+    ResourceType(
+        name="AWS::SQS::QueuePolicy",
+        supported=properties("PolicyDocument Queues"),
+        create=_put_policies,
+        update=_update_policies,
+        delete=_remove_policies,
+        named_by="Id",
+        longest_name=128,
     ),
 )

@@ -8,6 +8,7 @@ from stagegate.local.stacks.resources.kind import (
     ignoring,
     picked,
     properties,
+    update_tags,
 )
 
 _AS_GIVEN = "Name Value Type Description AllowedPattern DataType Tier Policies"
@@ -24,7 +25,18 @@ async def _create(context: Context, wanted: Properties) -> Attributes:
 
 
 async def _update(context: Context, name: str, old: Properties, new: Properties) -> Attributes:
-    await context("ssm", "PutParameter", Overwrite=True, **picked(new, _AS_GIVEN))
+    given = {"Description": "", **picked(new, _AS_GIVEN)}
+    await context("ssm", "PutParameter", Overwrite=True, **given)
+    it = {"ResourceType": "Parameter", "ResourceId": name}
+    await update_tags(
+        context,
+        old,
+        new,
+        put=lambda tags: context(
+            "ssm", "AddTagsToResource", Tags=[{"Key": key, "Value": tags[key]} for key in tags], **it
+        ),
+        remove=lambda keys: context("ssm", "RemoveTagsFromResource", TagKeys=keys, **it),
+    )
     return _attributes(new)
 
 

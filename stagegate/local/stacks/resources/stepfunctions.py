@@ -84,10 +84,16 @@ async def _create(context: Context, wanted: Properties) -> Attributes:
         **_configuration(wanted),
     )
     context.made(answer["stateMachineArn"])
-    return {"Arn": answer["stateMachineArn"], "Name": name}
+    return await _attributes(context, answer["stateMachineArn"])
 
 
-async def _update(context: Context, arn: str, old: Properties, new: Properties) -> None:
+async def _attributes(context: Context, arn: str) -> Attributes:
+    machine = await context("stepfunctions", "DescribeStateMachine", stateMachineArn=arn)
+    revision = machine.get("revisionId", "INITIAL")  # as PublishStateMachineVersion calls the first one
+    return {"Arn": arn, "Name": machine["name"], "StateMachineRevisionId": revision}
+
+
+async def _update(context: Context, arn: str, old: Properties, new: Properties) -> Attributes:
     removed: dict[str, Any] = {}
     if "LoggingConfiguration" in old and "LoggingConfiguration" not in new:
         removed["loggingConfiguration"] = {"level": "OFF", "includeExecutionData": False, "destinations": []}
@@ -114,6 +120,7 @@ async def _update(context: Context, arn: str, old: Properties, new: Properties) 
         ),
         remove=lambda keys: context("stepfunctions", "UntagResource", resourceArn=arn, tagKeys=keys),
     )
+    return await _attributes(context, arn)
 
 
 async def _delete(context: Context, arn: str | None, had: Properties) -> None:
