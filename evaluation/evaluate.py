@@ -3,6 +3,9 @@
     python -m evaluation.evaluate --model model.tar.gz --test prepared/test --output evaluation
 
 The model is loaded through the handlers in its own code/inference.py: what is judged is what is deployed.
+Beside evaluation.json lies predictions.npz, by which the endpoint tests tell whether an endpoint answers as
+the model did here: `probabilities` (images × classes), `predicted` and `labels` (indices of classes), in the
+order of the test set, and `classes`, their names.
 """
 
 import argparse
@@ -40,7 +43,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def evaluate(model: Path, test: Path, output: Path, *, manifest_file: Path | None = None) -> dict[str, Any]:
-    """Write evaluation.json, confusion_matrix.png and report.html below `output`; gives the first."""
+    """Write evaluation.json, predictions.npz, confusion_matrix.png and report.html below `output`.
+
+    Gives what is in the first.
+    """
     data = read_image_set(test)
     manifest = json.loads(manifest_file.read_text(encoding="utf-8")) if manifest_file else {}
     with tempfile.TemporaryDirectory(prefix="model-") as folder:
@@ -65,6 +71,13 @@ def evaluate(model: Path, test: Path, output: Path, *, manifest_file: Path | Non
         "model": details,
     }
     output.mkdir(parents=True, exist_ok=True)
+    np.savez_compressed(
+        output / "predictions.npz",
+        probabilities=probabilities.astype(np.float32),
+        predicted=predicted.astype(np.int64),
+        labels=np.asarray(data.labels, dtype=np.int64),
+        classes=np.array(data.classes),
+    )
     draw_confusion_matrix(counts, data.classes, output / "confusion_matrix.png")
     write_report(output / "report.html", result, data, probabilities)
     # Last: where evaluation.json is, all of it is.

@@ -67,6 +67,15 @@ def overall_metrics(counts: Counts) -> dict[str, Values]:
     }
 
 
+def interval(right: int, total: int) -> tuple[float, float]:
+    """Of a share, at 95 percent: Wilson's, which holds for few images and near 1 too."""
+    z = 1.959964
+    share, middle = right / total, right / total + z * z / (2 * total)
+    spread = z * (share * (1 - share) / total + z * z / (4 * total * total)) ** 0.5
+    scale = 1 + z * z / total
+    return max(0.0, (middle - spread) / scale), min(1.0, (middle + spread) / scale)
+
+
 def bootstrap(counts: Counts) -> Counts:
     """Confusion matrices of test sets of the same size, drawn with replacement from this one."""
     total = int(counts.sum())

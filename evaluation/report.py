@@ -11,10 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from evaluation.metrics import interval
 from training.dataset import ImageSet
 
 MISTAKES = 24  # shown in the report
 CONFUSIONS = 8
+SMALL = 400  # images of a class; with more its recall is sure to within 3 points
 NUMBERED = 20  # classes, up to which a cell has room for its number
 
 Probabilities = NDArray[np.float64]
@@ -63,7 +65,7 @@ def write_report(path: Path, result: dict[str, Any], data: ImageSet, probabiliti
         _card("", _figures(result)),
         f'<div class="pair">{_card("Confusion matrix", _matrix(counts, data.classes))}'
         f"{_card('Most frequent confusions', _confusions(counts, data.classes))}</div>",
-        _card("Classes", _per_class(result["per_class"])),
+        _card("Classes", _per_class(result["per_class"], counts, data.classes)),
         _card("The worst mistakes", _mistakes(data, probabilities)),
         f'<div class="pair">{_card("Data", _facts(_data_facts(result)))}'
         f"{_card('Model', _facts(_model_facts(result)))}</div>",
@@ -103,8 +105,8 @@ def _header(result: dict[str, Any]) -> str:
 def _figures(result: dict[str, Any]) -> str:
     metrics, per_class = result["multiclass_classification_metrics"], result["per_class"]
     accuracy, f1 = metrics["accuracy"], metrics["weighted_f1"]
-    margin = 1.96 * accuracy["standard_deviation"]
-    low, high = max(0, accuracy["value"] - margin), min(1, accuracy["value"] + margin)
+    counts = np.array([list(row.values()) for row in metrics["confusion_matrix"].values()])
+    low, high = interval(int(np.trace(counts)), int(counts.sum()))
     constant = metrics["accuracy_best_constant_classifier"]["value"]
     weakest = min(per_class, key=lambda name: per_class[name]["f1"])
     figures = (
@@ -164,18 +166,27 @@ def _confusions(counts: NDArray[np.int64], classes: Sequence[str]) -> str:
     return f'<ul class="confusions">{"".join(items)}</ul>' if items else '<p class="quiet">None.</p>'
 
 
-def _per_class(per_class: dict[str, dict[str, float]]) -> str:
+def _per_class(
+    per_class: dict[str, dict[str, float]], counts: NDArray[np.int64], classes: Sequence[str]
+) -> str:
     def measure(value: float) -> str:
         return f'<td>{value:.3f}<span class="bar"><i style="width:{_percent(value)}"></i></span></td>'
 
+    def certainty(name: str) -> str:
+        place = classes.index(name)
+        right, total = int(counts[place, place]), int(counts[place].sum())
+        if not 0 < total < SMALL:
+            return "<td></td>"
+        low, high = interval(right, total)
+        return f'<td class="quiet">{low:.3f} to {high:.3f}</td>'
+
     rows = (
-        f"<tr><td>{html.escape(name)}</td>{measure(of['precision'])}{measure(of['recall'])}{measure(of['f1'])}"
-        f"<td>{of['support']:,}</td></tr>"
+        f"<tr><td>{html.escape(name)}</td>{measure(of['precision'])}{measure(of['recall'])}{certainty(name)}"
+        f"{measure(of['f1'])}<td>{of['support']:,}</td></tr>"
         for name, of in per_class.items()
     )
-    head = "".join(
-        f'<th scope="col">{name}</th>' for name in ("Class", "Precision", "Recall", "F1", "Images")
-    )
+    columns = ("Class", "Precision", "Recall", "95% interval", "F1", "Images")
+    head = "".join(f'<th scope="col">{name}</th>' for name in columns)
     table = f'<table class="list"><thead><tr>{head}</tr></thead><tbody>{"".join(rows)}</tbody></table>'
     return f'<div class="scroll">{table}</div>'
 

@@ -11,7 +11,7 @@ from stepfunctions.steps import Chain, ChoiceRule, LambdaStep, Pass, Retry
 from stepfunctions.steps.states import State
 
 from workflows.config import DAY, WEEK, Config
-from workflows.language import Expression, caught, chosen, failed, jsonata, with_fields
+from workflows.language import Expression, Failing, caught, chosen, failed, in_one_line, jsonata, with_fields
 
 ROUND_SECONDS = 15 * 60
 MOST_ROUNDS = 1000
@@ -76,13 +76,15 @@ def ask(
     details: dict[str, Any],
     decided: State | Chain,
     unasked: str,
+    fails: Failing = failed,
 ) -> Chain:
     """Ask for approval of the model package that `details` names; the answer comes to `$.Approval`.
 
     It goes to `decided` with approve, reject or expire in `$.Approval.decision`; `unasked` says what is so if
-    nobody could be asked. The rules are those of the input's `Approval` over `$.RuleDefaults`.
+    nobody could be asked. The rules are those of the input's `Approval` over `$.RuleDefaults`. `fails`
+    makes the state that ends the release.
     """
-    broken = failed(
+    broken = fails(
         f"{name}Failed",
         error=f"{name}Failed",
         cause=f"Nobody could be asked for approval: {{}}: {{}} {unasked}",
@@ -121,13 +123,14 @@ def ask(
     return Chain([begin, next_round])
 
 
-def in_one_line(expression: str) -> str:
-    """As a JSONata field takes it: not every validator lets it have more lines."""
-    return f"{{% {' '.join(expression.split())} %}}"
-
-
 def check(
-    config: Config, name: str, *, parameters: dict[str, Any], then: State | Chain, differs: str
+    config: Config,
+    name: str,
+    *,
+    parameters: dict[str, Any],
+    then: State | Chain,
+    differs: str,
+    fails: Failing = failed,
 ) -> State:
     """Go on to `then` only where what is to be deployed is what was approved, byte for byte.
 
@@ -142,7 +145,7 @@ def check(
     )
     step.add_catch(
         caught(
-            failed(
+            fails(
                 f"{name}Failed",
                 error=f"{name}Failed",
                 cause=f"It could not be checked what was approved: {{}}: {{}} {differs}",
@@ -150,7 +153,7 @@ def check(
             )
         )
     )
-    mismatch = failed(
+    mismatch = fails(
         f"{name}Mismatch",
         error="ApprovalMismatch",
         cause=f"This is not what was approved: {{}} {differs}",

@@ -10,7 +10,17 @@ from stepfunctions.steps import Chain, ChoiceRule, Pass, Task
 from stepfunctions.steps.states import State
 
 from workflows.config import Config
-from workflows.language import Expression, caught, chosen, failed, jsonata, throttled, with_fields
+from workflows.language import (
+    Expression,
+    call_aws,
+    caught,
+    caught_in,
+    chosen,
+    failed,
+    jsonata,
+    merged,
+    with_fields,
+)
 
 GIVEN = "$states.input"
 
@@ -18,23 +28,22 @@ GIVEN = "$states.input"
 def read_hash(name: str, *, uri: str, member: str, what: str) -> Task:
     """The ETag of the object at `uri` (JSONata) comes to `$.Hashes.<member>`."""
     path = f"$substringAfter({uri}, 's3://')"
-    step = jsonata(
-        Task(name, resource="arn:aws:states:::aws-sdk:s3:headObject"),
-        arguments={
+    step = call_aws(
+        name,
+        "aws-sdk:s3:headObject",
+        {
             "Bucket": f"{{% $substringBefore({path}, '/') %}}",
             "Key": f"{{% $substringAfter({path}, '/') %}}",
         },
-        output=_merged("Hashes", f"$merge([{GIVEN}.Hashes, {{'{member}': $states.result.ETag}}])"),
+        output=merged("Hashes", f"$merge([{GIVEN}.Hashes, {{'{member}': $states.result.ETag}}])"),
     )
-    step.add_retry(throttled("s3"))
-    missing = _merged("Failure", "$states.errorOutput")
     unreadable = failed(
         f"{member}Unreadable",
         error=f"{member}Unreadable",
         cause=f"{what} cannot be read: {{}}: {{}}",
         paths=("$.Failure.Error", "$.Failure.Cause"),
     )
-    step.add_catch(with_fields(caught(unreadable, path=None), output=missing))
+    step.add_catch(caught_in(unreadable))
     return step
 
 
@@ -55,17 +64,17 @@ def cached(
     """
     texts = ", ".join((f"'{step}'", *depends_on))
     missed = f"{{'Key': $hash($string([{texts}]), 'SHA-256'), 'Found': false}}"
-    key = jsonata(Pass(f"{step}Key"), output=_merged("Cache", missed))
-    find = jsonata(
-        Task(f"Find{step}", resource="arn:aws:states:::dynamodb:getItem"),
-        arguments={
+    key = jsonata(Pass(f"{step}Key"), output=merged("Cache", missed))
+    find = call_aws(
+        f"Find{step}",
+        "dynamodb:getItem",
+        {
             "TableName": config.step_cache,
             "Key": {"Key": {"S": f"{{% {GIVEN}.Cache.Key %}}"}},
             "ConsistentRead": True,
         },
-        output=_merged("Cache", f"({_FOUND}; $merge([{GIVEN}.Cache, {{'Found': $found{_OUTPUTS}}}]))"),
+        output=merged("Cache", f"({_FOUND}; $merge([{GIVEN}.Cache, {{'Found': $found{_OUTPUTS}}}]))"),
     )
-    find.add_retry(throttled("dynamodb"))
 
     reuse = Pass(f"Reuse{step}", input_path="$.Cache.Outputs", result_path=f"$.{result}")
     reuse.next(then)
@@ -73,9 +82,10 @@ def cached(
     find.add_catch(with_fields(caught(is_kept, path=None), output=f"{{% {GIVEN} %}}"))
 
     taken = Pass(f"{step}Outputs", parameters=outputs, result_path=f"$.{result}")
-    keep = jsonata(
-        Task(f"Keep{step}", resource="arn:aws:states:::dynamodb:putItem"),
-        arguments={
+    keep = call_aws(
+        f"Keep{step}",
+        "dynamodb:putItem",
+        {
             "TableName": config.step_cache,
             "Item": {
                 "Key": {"S": f"{{% {GIVEN}.Cache.Key %}}"},
@@ -89,7 +99,6 @@ def cached(
         },
         output=f"{{% {GIVEN} %}}",
     )
-    keep.add_retry(throttled("dynamodb"))
     keep.add_catch(with_fields(caught(then, path=None), output=f"{{% {GIVEN} %}}"))
     return Chain([key, find, is_kept, job, taken, keep, then])
 
@@ -105,8 +114,3 @@ _FOUND = (
     f"$found := {GIVEN}.Run.UseCache and $exists($item) and $number($item.ExpiresAt.N) > $millis() / 1000"
 )
 _OUTPUTS = ", 'Outputs': $found ? $parse($item.Outputs.S) : {}"
-
-
-def _merged(member: str, value: str) -> str:
-    """The state's input with one member more, or another."""
-    return f"{{% $merge([{GIVEN}, {{'{member}': {value}}}]) %}}"

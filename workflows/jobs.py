@@ -27,8 +27,9 @@ CODE = "/opt/ml/processing/input/code"
 DATA = "/opt/ml/processing/input/data"
 MODEL = "/opt/ml/processing/input/model"
 OUTPUT = "/opt/ml/processing/output"
+NAMED = ("$.Run.RunId", "$.Attempt.Number", "$$.Execution.RedriveCount", "$$.State.RetryCount")
 INTERNAL_ERRORS = 3
-"""Training jobs that are started before an error inside SageMaker, or a lack of machines, ends the run."""
+"""Of a run, until an error inside SageMaker, or a lack of machines, that ends a job ends the run too."""
 
 
 def preprocess(config: Config) -> Chain:
@@ -37,9 +38,7 @@ def preprocess(config: Config) -> Chain:
     step = ProcessingStep(
         "Preprocess",
         processor=_processor(config),
-        job_name=concatenated(
-            "{}-preprocess-{}-{}", "$.Run.RunId", "$$.Execution.RedriveCount", "$$.State.RetryCount"
-        ),
+        job_name=concatenated("{}-preprocess-{}-{}-{}", *NAMED),
         inputs=[
             _code(),
             _input("data", Expression("$.Run.DatasetUri"), DATA),
@@ -75,13 +74,7 @@ def train(config: Config) -> Chain:
             metric_definitions=metric_definitions(),
             sagemaker_session=_session(),
         ),
-        job_name=concatenated(
-            "{}-train-{}-{}-{}",
-            "$.Run.RunId",
-            "$.Attempt.Number",
-            "$$.Execution.RedriveCount",
-            "$$.State.RetryCount",
-        ),
+        job_name=concatenated("{}-train-{}-{}-{}", *NAMED),
         data={
             channel: TrainingInput(
                 concatenated(f"{{}}/{channel}", "$.Preprocessing.Folder"), input_mode="File"
@@ -100,22 +93,7 @@ def train(config: Config) -> Chain:
             },
         },
     )
-    step.add_retry(
-        with_fields(
-            Retry(
-                error_equals=["SageMaker.ResourceLimitExceededException"],
-                interval_seconds=30,
-                max_attempts=20,
-                backoff_rate=1.5,
-            ),
-            max_delay_seconds=600,
-            jitter_strategy="FULL",
-        )
-    )
-    again = Pass("TrainAgain", parameters={"Number": Expression("States.MathAdd($.Attempt.Number, 1)")})
-    again.fields["result_path"] = "$.Attempt"
-    again.next(step)
-    return _with_failures(step, job="Training", result="$.Training", status="TrainingJobStatus", again=again)
+    return _with_failures(step, job="Training", result="$.Training", status="TrainingJobStatus")
 
 
 def evaluate(config: Config) -> Chain:
@@ -123,9 +101,7 @@ def evaluate(config: Config) -> Chain:
     step = ProcessingStep(
         "Evaluate",
         processor=_processor(config),
-        job_name=concatenated(
-            "{}-evaluate-{}-{}", "$.Run.RunId", "$$.Execution.RedriveCount", "$$.State.RetryCount"
-        ),
+        job_name=concatenated("{}-evaluate-{}-{}-{}", *NAMED),
         inputs=[
             _code(),
             _input("model", Expression("$.Training.ModelArtifacts.S3ModelArtifacts"), MODEL),
@@ -145,7 +121,7 @@ def evaluate(config: Config) -> Chain:
     return _with_failures(step, job="Evaluation", result="$.EvaluationJob", status="ProcessingJobStatus")
 
 
-def _with_failures(step: State, *, job: str, result: str, status: str, again: State | None = None) -> Chain:
+def _with_failures(step: State, *, job: str, result: str, status: str) -> Chain:
     """The job, the check that it completed, and an end for each way in which it did not.
 
     A stopped job (by a person, a time limit, a lack of spot capacity) may come as a result or as an error:
@@ -153,6 +129,12 @@ def _with_failures(step: State, *, job: str, result: str, status: str, again: St
     """
     for retry in _api_retries():
         step.add_retry(retry)
+    again = Pass(
+        f"{job}Again",
+        parameters={"Number": Expression("States.MathAdd($.Attempt.Number, 1)")},
+        result_path="$.Attempt",
+    )
+    again.next(step)
     kind = status.removesuffix("Status")
     stopped = failed(
         f"{job}Stopped",
@@ -167,7 +149,7 @@ def _with_failures(step: State, *, job: str, result: str, status: str, again: St
     return Chain([step, chosen(f"{job}Completed", [(is_incomplete, incomplete)])])
 
 
-def _failure(job: str, status: str, stopped: Fail, again: State | None) -> State:
+def _failure(job: str, status: str, stopped: Fail, again: State) -> State:
     """What an error of the task was: the job's end, with its description, or that it never began."""
     kind = status.removesuffix("Status")
     job_failed = failed(
@@ -193,22 +175,42 @@ def _failure(job: str, status: str, stopped: Fail, again: State | None) -> State
         cause=f"The {job.lower()} job could not be run: {{}}: {{}}",
         paths=("$.Failure.Error", "$.Failure.Cause"),
     )
-    choices = [(ChoiceRule.StringMatches("$.Failure.Cause", f'*"{status}":"*'), read)]
-    if again:
-        not_ours = is_any("$.Failure.Cause", ("*InternalServerError*", "*CapacityError*"))
-        left = ChoiceRule.NumericLessThan("$.Attempt.Number", INTERNAL_ERRORS - 1)
-        choices.insert(0, (ChoiceRule.And([not_ours, left]), again))
-    return chosen(f"{job}Failure", choices, default=not_started)
+    not_ours = is_any("$.Failure.Cause", ("*InternalServerError*", "*CapacityError*"))
+    left = ChoiceRule.NumericLessThan("$.Attempt.Number", INTERNAL_ERRORS - 1)
+    has_ended = ChoiceRule.StringMatches("$.Failure.Cause", f'*"{status}":"*')
+    return chosen(
+        f"{job}Failure",
+        [(ChoiceRule.And([not_ours, left]), again), (has_ended, read)],
+        default=not_started,
+    )
 
 
 def _api_retries() -> list[Retry]:
+    """Ask again, soon where SageMaker was asked too often or was not there, for hours where others have the
+    machines that the account may have.
+
+    An answer that got lost leaves a job that nobody waits for: it makes what its successor makes.
+    """
+    limit = Retry(
+        error_equals=["SageMaker.ResourceLimitExceededException"],
+        interval_seconds=30,
+        max_attempts=20,
+        backoff_rate=1.5,
+    )
     throttling = Retry(
-        error_equals=["SageMaker.AmazonSageMakerException", "SageMaker.ThrottlingException"],
+        error_equals=[
+            "SageMaker.AmazonSageMakerException",
+            "SageMaker.ThrottlingException",
+            "SageMaker.SdkClientException",
+        ],
         interval_seconds=3,
         max_attempts=4,
         backoff_rate=2.0,
     )
-    return [with_fields(throttling, max_delay_seconds=60, jitter_strategy="FULL")]
+    return [
+        with_fields(limit, max_delay_seconds=600, jitter_strategy="FULL"),
+        with_fields(throttling, max_delay_seconds=60, jitter_strategy="FULL"),
+    ]
 
 
 def _processor(config: Config) -> Processor:

@@ -6,8 +6,10 @@ from stepfunctions.steps.states import State
 from workflows.approval import ask, is_approved, is_expired, rule_defaults
 from workflows.cache import GIVEN, cached, read_hash, sorted_pairs
 from workflows.config import ACCURACY_THRESHOLD, CACHE_DAYS, PREPROCESS, Config
+from workflows.datasets import find_dataset
 from workflows.jobs import evaluate, preprocess, train
 from workflows.language import Expression, aws_sdk, caught, chosen, concatenated, failed
+from workflows.locks import claim
 
 ACCURACY = "$.Evaluation.multiclass_classification_metrics.accuracy.value"
 CONTENT_TYPES = ["application/x-npy", "image/jpeg", "image/png"]
@@ -18,7 +20,6 @@ def model_build(config: Config) -> Graph:
     hashes = "$states.input.Hashes"
     build = Chain(
         [
-            settings(config),
             read_code(),
             read_dataset(),
             cached(
@@ -72,7 +73,12 @@ def model_build(config: Config) -> Graph:
             accuracy_gate(passed=Chain([register(config), human_approval(config)])),
         ]
     )
-    return Graph(build, comment="Prepare, train, evaluate, gate on accuracy, register, ask a person.")
+    dataset = find_dataset(config, then=build)
+    event = "($exists($states.input.Run.EventId) ? $states.input.Run.EventId : $states.input.Run.RunId)"
+    return Graph(
+        Chain([settings(config), claim(config, event=event, then=dataset)]),
+        comment="Prepare, train, evaluate, gate on accuracy, register, ask a person.",
+    )
 
 
 def settings(config: Config) -> Chain:
@@ -84,6 +90,7 @@ def settings(config: Config) -> Chain:
                 "Commit": "uncommitted",
                 "AccuracyThreshold": ACCURACY_THRESHOLD,
                 "StartedBy": "unknown",
+                "Trigger": "unknown",
                 "HyperParameters": {},
                 "Preprocess": {},
                 "UseCache": True,
@@ -193,7 +200,8 @@ def register(config: Config) -> State:
             "ModelPackageGroupName": config.model_package_group,
             "ModelPackageDescription": concatenated("Run {} of commit {}", "$.Run.RunId", "$.Run.Commit"),
             "ModelApprovalStatus": "PendingManualApproval",
-            "ClientToken": Expression("$.Run.RunId"),
+            # Of the run, whose id may be longer than the 36 characters of a token.
+            "ClientToken": Expression("States.Hash($.Run.RunId, 'MD5')"),
             "InferenceSpecification": {
                 "Containers": [
                     {
@@ -216,6 +224,7 @@ def register(config: Config) -> State:
                 "CodeUri": Expression("$.Run.CodeUri"),
                 "Commit": Expression("$.Run.Commit"),
                 "StartedBy": Expression("$.Run.StartedBy"),
+                "Trigger": Expression("$.Run.Trigger"),
                 "DatasetUri": Expression("$.Run.DatasetUri"),
                 "DatasetSha256": Expression("$.Evaluation.dataset.sha256"),
                 "TrainingJobName": Expression("$.Training.TrainingJobName"),

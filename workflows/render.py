@@ -23,8 +23,8 @@ ENVIRONMENT = {
     "SAGEMAKER_SUPPRESS_V2_WARNING": "1",
 }
 FIRST = (
-    *("Comment", "Type", "QueryLanguage", "Resource", "Parameters", "Arguments", "ResultSelector"),
-    *("ResultPath", "Output", "Retry", "Catch"),
+    *("Comment", "Type", "QueryLanguage", "Resource", "Credentials", "Parameters", "Arguments"),
+    *("ResultSelector", "ResultPath", "Output", "Retry", "Catch"),
 )
 LAST = ("Default", "Next", "End")
 
@@ -60,12 +60,17 @@ def render() -> dict[str, str]:
     logging.disable(logging.WARNING)  # what the SDKs have to say about their own configuration
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the SDKs are old and say so
+        from workflows.ci import ci
         from workflows.config import Config
         from workflows.model_build import model_build
         from workflows.model_deploy import model_deploy
 
         config = Config()
-        graphs = {"model-build": model_build(config), "model-deploy": model_deploy(config)}
+        graphs = {
+            "ci": ci(config),
+            "model-build": model_build(config),
+            "model-deploy": model_deploy(config),
+        }
         return {
             name: json.dumps(_ordered(graph.to_dict()), indent=2, ensure_ascii=False) + "\n"
             for name, graph in graphs.items()

@@ -8,21 +8,41 @@ from stepfunctions.steps import ChoiceRule, Fail, Pass, Wait
 from stepfunctions.steps.states import State
 
 from workflows.config import Config
-from workflows.language import Expression, aws_sdk, caught, chosen, concatenated, is_any, with_fields
+from workflows.endpoint_tests import test
+from workflows.language import (
+    Expression,
+    aws_sdk,
+    caught,
+    chosen,
+    concatenated,
+    is_any,
+    is_throttled,
+    jsonata,
+    merged,
+    with_fields,
+)
 from workflows.stages import (
     DEPLOYED,
     PRODUCTION,
     RESTORED,
+    THIS_ATTEMPT,
     UNDER_WAY,
+    Stage,
     Step,
+    account_of,
+    credentials,
     describe_stack,
     stack_name,
-    test,
     verify,
 )
 
 LAST_PACKAGE = "$.Production.Packages[0]"
 LAST_CODE = "$.Production.Codes[0]"
+AT_ONCE = """[$map($states.input.Production.Parameters, function($parameter) {
+  $parameter.ParameterKey in ['CanaryPercent', 'BakingSeconds'] ?
+    $merge([$parameter, {'ParameterValue': '0'}]) : $parameter
+})]"""
+"""The parameters that production had, in JSONata, without a canary: while it waits it serves what failed."""
 
 
 def restore(config: Config) -> State:
@@ -55,13 +75,16 @@ def bring_back(config: Config, *, lost: Fail) -> State:
         {
             "StackName": stack_name(config, PRODUCTION),
             "TemplateURL": Expression("$.LastTemplate.Url"),
-            "Parameters": Expression("$.Production.Parameters"),
-            "RoleARN": config.stack_role,
+            "Parameters": Expression("$.LastParameters"),
+            "RoleARN": account_of(config, PRODUCTION).stack_role,
+            # The same when it is asked again, since an update that is under way refuses another.
+            "ClientRequestToken": concatenated("restore-{}-{}", *THIS_ATTEMPT),
         },
+        credentials=credentials(config, PRODUCTION),
         result_path="$.Change",
     )
     update.add_catch(caught(lost))
-    wait, look = watch(config, "Restoring", then=prove(config, lost=lost), lost=lost)
+    wait, look = watch(config, "Restoring", PRODUCTION, then=prove(config, lost=lost), lost=lost)
     look.add_catch(caught(lost))
     update.next(wait)
     template = Pass(
@@ -69,7 +92,9 @@ def bring_back(config: Config, *, lost: Fail) -> State:
         parameters={"Url": concatenated("{}/code/{}/deploy/endpoint.yaml", "$.AssetsUrl", "$.Code")},
         result_path="$.LastTemplate",
     )
-    template.next(update)
+    at_once = jsonata(Pass("LastParameters"), output=merged("LastParameters", AT_ONCE))
+    at_once.next(update)
+    template.next(at_once)
     code = Pass("LastCode", input_path=LAST_CODE, result_path="$.Code")
     code.next(template)
     # A stack that names no code is from before its template had that parameter: this release's has to do.
@@ -111,47 +136,55 @@ def prove(config: Config, *, lost: Fail) -> Step:
 
 def take_away(config: Config, *, lost: Fail) -> State:
     """Delete the stack of a first release."""
-    delete = aws_sdk(
-        "RemoveProduction",
-        "cloudformation:deleteStack",
-        {"StackName": stack_name(config, PRODUCTION), "RoleARN": config.stack_role},
-        result_path="$.Deleted",
-    )
-    delete.add_catch(caught(lost))
     gone = ends_as_unproven(
         "ProductionRemoved", "There was no production endpoint before this release, and there is none."
     )
-    wait, look = watch(config, "Removing", then=None, lost=lost)
+    return remove_stack(config, PRODUCTION, name="Production", gone=gone, remains=lost)
+
+
+def remove_stack(config: Config, stage: Stage, *, name: str, gone: State, remains: Fail) -> State:
+    """Delete the stage's stack, and wait until it is gone."""
+    delete = aws_sdk(
+        f"Remove{name}",
+        "cloudformation:deleteStack",
+        {"StackName": stack_name(config, stage), "RoleARN": account_of(config, stage).stack_role},
+        credentials=credentials(config, stage),
+        result_path="$.Deleted",
+    )
+    delete.add_catch(caught(remains))
+    wait, look = watch(config, "Removing", stage, then=None, lost=remains)
     absent = ChoiceRule.StringMatches("$.Failure.Cause", "*does not exist*")
-    look.add_catch(caught(chosen("IsProductionRemoved", [(absent, gone)], default=lost)))
+    asked_again = (is_throttled("$.Failure.Cause"), wait)
+    look.add_catch(caught(chosen(f"Is{name}Removed", [(absent, gone), asked_again], default=remains)))
     delete.next(wait)
     return delete
 
 
-def watch(config: Config, name: str, *, then: Step | None, lost: Fail) -> tuple[Wait, State]:
+def watch(config: Config, name: str, stage: Stage, *, then: Step | None, lost: Fail) -> tuple[Wait, State]:
     """Ask every few seconds what has become of the stack: the wait, and the asking, whose failure is to be
     caught."""
-    wait = Wait(f"{name}Production", seconds_path="$.PollSeconds")
+    wait = Wait(f"{name}{stage.word}", seconds_path="$.PollSeconds")
     look = describe_stack(
         config,
-        f"Watch{name}",
-        PRODUCTION,
+        f"Watch{name}{stage.word}",
+        stage,
+        may_be_absent=then is None,
         result_selector={"Status.$": "$.Stacks[0].StackStatus"},
         result_path="$.Stack",
     )
     wait.next(look)
     ended = Pass(
-        f"{name}Ended",
+        f"{name}{stage.word}Ended",
         parameters={
             "Error": "CloudFormation",
-            "Cause": concatenated("The production stack ended as {}.", "$.Stack.Status"),
+            "Cause": concatenated(f"The {stage.name} stack ended as {{}}.", "$.Stack.Status"),
         },
         result_path="$.Failure",
     )
     ended.next(lost)
     under_way = (is_any("$.Stack.Status", UNDER_WAY), wait)
     done = [(is_any("$.Stack.Status", DEPLOYED), then)] if then is not None else []
-    look.next(chosen(f"Is{name}Done", [*done, under_way], default=ended))
+    look.next(chosen(f"Is{name}{stage.word}Done", [*done, under_way], default=ended))
     return wait, look
 
 

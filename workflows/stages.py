@@ -1,26 +1,49 @@
-"""A stage of model-deploy: its stack is deployed and watched, then the endpoint tests run against it.
+"""A stage of model-deploy: what was planned for its stack is deployed and watched.
 
 `then` is the state to go on with: `deploy(config, STAGING, then=test(config, STAGING, then=…))`. What goes
 wrong once production has changed goes to `unproven`: production is brought back (workflows/restore.py).
 """
 
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from stepfunctions.steps import Chain, ChoiceRule, Fail, Pass, Task, Wait
 from stepfunctions.steps.states import State
 
-from workflows.config import Config
-from workflows.language import Expression, aws_sdk, caught, chosen, concatenated, failed, is_any, with_fields
+from workflows.config import Account, Config
+from workflows.language import (
+    Expression,
+    Failing,
+    aws_sdk,
+    call_aws,
+    caught,
+    caught_in,
+    chosen,
+    concatenated,
+    failed,
+    is_any,
+    merged,
+    with_fields,
+)
 
 Step: TypeAlias = State | Chain
 
 DEPLOYED = ("CREATE_COMPLETE", "UPDATE_COMPLETE")
 UNDER_WAY = ("*_IN_PROGRESS",)
-NEVER_WHOLE = ("ROLLBACK_COMPLETE", "ROLLBACK_FAILED", "CREATE_FAILED", "DELETE_FAILED", "REVIEW_IN_PROGRESS")
-"""A stack in such a state can only be deleted and made anew."""
+THIS_ATTEMPT = ("States.Hash($$.Execution.Id, 'SHA-256')", "$$.Execution.RedriveCount")
+"""By what names tell executions and redrives apart, in characters that any service takes."""
 RESOURCES = "$.StackResources[?(@.ResourceType == '%s')].PhysicalResourceId"
-REASONS = "$.StackEvents[?(@.ResourceStatus == '%s')].ResourceStatusReason"
+REASONS = """(
+  $token := $split($states.input.%s.ChangeSet.Id, '/')[1];
+  $failed := $states.result.StackEvents[
+    ClientRequestToken = $token and $contains(ResourceStatus, 'FAILED') and
+    $not($contains(ResourceStatusReason, 'cancelled'))
+  ];
+  $join([$map($failed, function($event) {
+    $event.LogicalResourceId & ': ' & $event.ResourceStatusReason
+  })], ' ')
+)"""
+"""Why a change set was not carried out, in JSONata: what failed by itself, in CloudFormation's words."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,110 +70,66 @@ RESTORED = Stage(name="production", word="Restored", untouched="", kept_at="$.No
 """Production once more, with what it served before."""
 
 
-def deploy(config: Config, stage: Stage, *, then: Step, unproven: Step | None = None) -> Step:
-    """Create the stack of deploy/endpoint.yaml or update it; nothing to update is a success too.
+def account_of(config: Config, stage: Stage) -> Account:
+    return config.staging if stage == STAGING else config.production
 
-    Then the endpoint has to serve what the stack asks for.
+
+def credentials(config: Config, stage: Stage) -> dict[str, str]:
+    """For a task that calls the stage's account, wherever that is: the role that it takes on."""
+    return {"RoleArn": account_of(config, stage).role}
+
+
+def change_set_of(word: str) -> dict[str, object]:
+    """The stage's change set with its stack, which is what IAM is asked about."""
+    planned = f"$.{word}.ChangeSet"
+    return {"StackName": Expression(f"{planned}.StackId"), "ChangeSetName": Expression(f"{planned}.Id")}
+
+
+def token_of(change_set: str) -> Expression:
+    """The name in the change set's ARN: by it the stack's events tell what belongs to it."""
+    return Expression(f"States.ArrayGetItem(States.StringSplit({change_set}, '/'), 1)")
+
+
+def deploy(config: Config, stage: Stage, *, then: Step, fails: Failing, unproven: Step | None = None) -> Step:
+    """Make the very changes that were planned; that there are none is a success too.
+
+    Then the endpoint has to serve what the stack asks for. `fails` makes the end of a release that has
+    changed nothing.
     """
     word = stage.word
     unknown = unwatched(stage)
     then = verify(config, stage, then=then, unknown=unknown, unproven=unproven)
-    unchanged = failed(
+    unchanged = fails(
         f"{word}NotDeployed",
         error=f"{word}DeploymentFailed",
         cause=f"The {stage.name} stack could not be deployed: {{}}: {{}} {stage.untouched}",
         paths=("$.Failure.Error", "$.Failure.Cause"),
     )
-    watch = watch_stack(config, stage, unknown=unknown, then=then)
-    create = change_stack(config, stage, "Create")
-    create.add_catch(caught(unchanged))
-    create.next(watch)
-    update = change_stack(config, stage, "Update")
-    same = ChoiceRule.StringMatches("$.Failure.Cause", "*No updates are to be performed*")
-    update.add_catch(caught(chosen(f"{word}UpdateRefused", [(same, then)], default=unchanged)))
-    update.next(watch)
-    parameters = read_parameters(config, stage)
-    parameters.add_catch(caught(unchanged))
-    if stage == PRODUCTION:
-        update_or_stop: Step = check_alarms(config, stage, then=update, unchanged=unchanged)
-    else:
-        update_or_stop = update
-    parameters.next(find_stack(config, stage, create=create, update=update_or_stop, unchanged=unchanged))
-    return parameters
-
-
-def read_parameters(config: Config, stage: Stage) -> Task:
-    """The stage's own parameters, from the bundle that the model was built with."""
-    return aws_sdk(
-        f"{stage.word}Parameters",
-        "s3:getObject",
+    change = aws_sdk(
+        f"Deploy{word}",
+        "cloudformation:executeChangeSet",
         {
-            "Bucket": config.assets_bucket,
-            "Key": concatenated(f"code/{{}}/deploy/{stage.name}.json", "$.Code"),
+            **change_set_of(word),
+            "ClientRequestToken": token_of(f"$.{word}.ChangeSet.Id"),
         },
-        result_selector={"List.$": "States.StringToJson($.Body)"},
-        result_path="$.Parameters.Stage",
-    )
-
-
-def find_stack(config: Config, stage: Stage, *, create: State, update: Step, unchanged: Fail) -> Task:
-    """Is there a stack that can be updated? What it is made of now is kept, to bring it back."""
-    word = stage.word
-    find = describe_stack(
-        config,
-        f"Find{word}",
-        stage,
-        result_selector={
-            "Status.$": "$.Stacks[0].StackStatus",
-            "Packages.$": "$.Stacks[0].Parameters[?(@.ParameterKey == 'ModelPackageName')].ParameterValue",
-            "Codes.$": "$.Stacks[0].Parameters[?(@.ParameterKey == 'Code')].ParameterValue",
-            "Parameters.$": "$.Stacks[0].Parameters",
-        },
-        result_path=f"$.{word}",
-    )
-    absent = ChoiceRule.StringMatches("$.Failure.Cause", "*does not exist*")
-    nothing = Pass(f"No{word}Yet", result={"Packages": []}, result_path=f"$.{word}")
-    nothing.next(create)
-    find.add_catch(caught(chosen(f"{word}Absent", [(absent, nothing)], default=unchanged)))
-    wait = Wait(f"{word}Busy", seconds_path="$.PollSeconds")
-    wait.next(find)
-    delete = aws_sdk(
-        f"Delete{word}Remains",
-        "cloudformation:deleteStack",
-        {"StackName": stack_name(config, stage), "RoleARN": config.stack_role},
-        result_path="$.Deleted",
-    )
-    delete.add_catch(caught(unchanged))
-    delete.next(wait)
-    find.next(
-        chosen(
-            f"{word}Found",
-            [
-                (is_any(f"$.{word}.Status", NEVER_WHOLE), delete),
-                (is_any(f"$.{word}.Status", UNDER_WAY), wait),
-            ],
-            default=update,
-        )
-    )
-    return find
-
-
-def change_stack(config: Config, stage: Stage, verb: str) -> Task:
-    """CreateStack or UpdateStack with the one template, the stage's parameters and the machine's own."""
-    return aws_sdk(
-        f"{verb}{stage.word}",
-        f"cloudformation:{verb.lower()}Stack",
-        {
-            "StackName": stack_name(config, stage),
-            "TemplateURL": Expression("$.TemplateUrl"),
-            "Parameters": Expression("$.Parameters[*].List[*]"),
-            "RoleARN": config.stack_role,
-        },
+        credentials=credentials(config, stage),
         result_path="$.Change",
     )
+    change.add_catch(caught(unchanged))
+    change.next(watch_stack(config, stage, unknown=unknown, then=then))
+    is_planned = ChoiceRule.StringEquals(f"$.{word}.ChangeSet.Status", "CREATE_COMPLETE")
+    if stage != PRODUCTION:
+        return chosen(f"Has{word}Changes", [(is_planned, change)], default=then)
+    is_update = ChoiceRule.StringEquals(f"$.{word}.ChangeSet.Type", "UPDATE")
+    watched = check_alarms(config, stage, then=change, unchanged=unchanged, fails=fails)
+    return chosen(
+        f"Has{word}Changes",
+        [(ChoiceRule.And([is_planned, is_update]), watched), (is_planned, change)],
+        default=then,
+    )
 
 
-def check_alarms(config: Config, stage: Stage, *, then: State, unchanged: Fail) -> Step:
+def check_alarms(config: Config, stage: Stage, *, then: State, unchanged: State, fails: Failing) -> Step:
     """An update is watched by alarms: each of them has to be there, and not raised, before it begins."""
     word = stage.word
     resources = describe_resources(config, f"{word}Resources", stage)
@@ -160,6 +139,7 @@ def check_alarms(config: Config, stage: Stage, *, then: State, unchanged: Fail) 
         f"{word}Alarms",
         "cloudwatch:describeAlarms",
         {"AlarmNames": Expression(alarms)},
+        credentials=credentials(config, stage),
         result_selector={
             "Found.$": "States.ArrayLength($.MetricAlarms)",
             "Raised.$": "$.MetricAlarms[?(@.StateValue == 'ALARM')].AlarmName",
@@ -167,13 +147,13 @@ def check_alarms(config: Config, stage: Stage, *, then: State, unchanged: Fail) 
         result_path="$.Alarms",
     )
     look.add_catch(caught(unchanged))
-    raised = failed(
+    raised = fails(
         f"{word}AlarmsRaised",
         error=f"{word}AlarmsRaised",
         cause=f"The alarms {{}} are raised, and would roll back any update. {stage.untouched}",
         paths=("States.JsonToString($.Alarms.Raised)",),
     )
-    missing = failed(
+    missing = fails(
         f"{word}AlarmsMissing",
         error=f"{word}AlarmsMissing",
         cause=f"Of the alarms {{}} only {{}} are there: an update would not be watched. {stage.untouched}",
@@ -210,6 +190,7 @@ def verify(config: Config, stage: Stage, *, then: Step, unknown: State, unproven
         f"{word}Serving",
         "sagemaker:describeEndpoint",
         {"EndpointName": concatenated(f"{{}}-{stage.name}", "$.Project")},
+        credentials=credentials(config, stage),
         result_selector={"Status.$": "$.EndpointStatus", "Config.$": "$.EndpointConfigName"},
         result_path="$.Serving",
     )
@@ -261,6 +242,7 @@ def describe_resources(config: Config, name: str, stage: Stage) -> Task:
         name,
         "cloudformation:describeStackResources",
         {"StackName": stack_name(config, stage)},
+        credentials=credentials(config, stage),
         result_selector={
             "Alarms.$": RESOURCES % "AWS::CloudWatch::Alarm",
             "Configs.$": RESOURCES % "AWS::SageMaker::EndpointConfig",
@@ -273,10 +255,12 @@ def watch_stack(config: Config, stage: Stage, *, unknown: Fail, then: Step) -> W
     """Ask every few seconds what has become of the stack."""
     word = stage.word
     wait = Wait(f"{word}Deploying", seconds_path="$.PollSeconds")
-    look = describe_stack(
-        config,
+    stack_id = Expression(f"$.{word}.ChangeSet.StackId")  # a new stack that failed is gone by its name
+    look = aws_sdk(
         f"Watch{word}",
-        stage,
+        "cloudformation:describeStacks",
+        {"StackName": stack_id},
+        credentials=credentials(config, stage),
         result_selector={"Status.$": "$.Stacks[0].StackStatus"},
         result_path="$.Stack",
     )
@@ -295,17 +279,14 @@ def watch_stack(config: Config, stage: Stage, *, unknown: Fail, then: Step) -> W
 def explain(config: Config, stage: Stage, *, unknown: Fail) -> Task:
     """Why the stack was not deployed, in CloudFormation's words, and what production is now."""
     word = stage.word
-    events = aws_sdk(
+    events = call_aws(
         f"Explain{word}",
-        "cloudformation:describeStackEvents",
-        {"StackName": stack_name(config, stage)},
-        result_selector={
-            "NotCreated.$": REASONS % "CREATE_FAILED",
-            "NotUpdated.$": REASONS % "UPDATE_FAILED",
-        },
-        result_path="$.Events",
+        "aws-sdk:cloudformation:describeStackEvents",
+        {"StackName": f"{{% $states.input.{word}.ChangeSet.StackId %}}"},
+        output=merged("Reasons", REASONS % word),
     )
-    events.add_catch(caught(unknown))
+    with_fields(events, credentials=credentials(config, stage))
+    events.add_catch(caught_in(unknown))
     if stage == STAGING:
         events.next(not_deployed(stage, "Stack", stage.untouched))
         return events
@@ -319,7 +300,7 @@ def explain(config: Config, stage: Stage, *, unknown: Fail) -> Task:
             f"{word}State",
             [
                 (ChoiceRule.StringEquals("$.Stack.Status", "UPDATE_ROLLBACK_COMPLETE"), rolled_back),
-                (ChoiceRule.StringEquals("$.Stack.Status", "ROLLBACK_COMPLETE"), removed),
+                (ChoiceRule.StringEquals("$.Stack.Status", "DELETE_COMPLETE"), removed),
             ],
             default=broken,
         )
@@ -332,7 +313,7 @@ def not_deployed(stage: Stage, name: str, consequence: str) -> Fail:
         f"{stage.word}{name}Failed" if name == "Stack" else f"{stage.word}{name}",
         error=f"{stage.word}DeploymentFailed",
         cause=f"The {stage.name} stack ended as {{}}: {{}} {consequence}",
-        paths=("$.Stack.Status", "States.JsonToString($.Events)"),
+        paths=("$.Stack.Status", "$.Reasons"),
     )
 
 
@@ -346,82 +327,17 @@ def unwatched(stage: Stage) -> Fail:
     )
 
 
-def test(config: Config, stage: Stage, *, then: Step, unproven: Step | None = None) -> Step:
-    """Run deploy/endpoint_tests against the stage's endpoint; their summary comes to `$.Tests.<word>`."""
-    word = stage.word
-    environment = {
-        "STAGE": stage.name,
-        "ENDPOINT_NAME": concatenated(f"{{}}-{stage.name}", "$.Project"),
-        "MODEL_PACKAGE_ARN": Expression("$.Package.ModelPackageArn"),
-        "TEST_DATA_URI": concatenated("{}/test", "$.Package.Properties.PreprocessedUri"),
-        "REGISTERED_ACCURACY": Expression("$.Package.Properties.Accuracy"),
-    }
-    build = Task(
-        f"Test{word}",
-        resource="arn:aws:states:::codebuild:startBuild.sync",
-        parameters={
-            "ProjectName": config.endpoint_test_project,
-            "SourceTypeOverride": "S3",
-            "SourceLocationOverride": concatenated("{}/code/{}/deploy.zip", "$.AssetsBucket", "$.Code"),
-            "ArtifactsOverride": {
-                "Type": "S3",
-                "Location": config.data_bucket,
-                "Path": Expression("$.TestFolder"),
-                "Name": stage.folder,
-                "NamespaceType": "NONE",
-                "Packaging": "NONE",
-            },
-            "EnvironmentVariablesOverride": [
-                {"Name": name, "Value": value, "Type": "PLAINTEXT"} for name, value in environment.items()
-            ],
-        },
-        result_path=f"$.Builds.{word}",
-    )
-    with_fields(build, result_selector={"Id.$": "$.Build.Id"})
-    broken = ends(
-        f"{word}TestsBroken",
-        error=f"{word}TestsBroken",
-        cause=f"The endpoint tests of {stage.name} left no report: {{}}: {{}}",
-        paths=("$.Failure.Error", "$.Failure.Cause"),
-        stage=stage,
-        unproven=unproven,
-    )
-    failures = read_report(config, stage, f"Read{word}Failures")
-    failures.add_catch(caught(broken, path="$.ReportFailure"))
-    failures.next(
-        ends(
-            f"{word}TestsFailed",
-            error=f"{word}TestsFailed",
-            cause=f"The endpoint tests of {stage.name} failed: {{}}",
-            paths=(f"$.Tests.{word}.Report.text",),
-            stage=stage,
-            unproven=unproven,
-        )
-    )
-    report = read_report(config, stage, f"Read{word}Report")
-    report.add_catch(caught(broken))
-    report.next(then)
-    build.add_catch(caught(failures))
-    build.next(report)
-    return build
-
-
-def read_report(config: Config, stage: Stage, name: str) -> Task:
-    """The summary that the endpoint tests leave, whether they passed or not."""
+def describe_stack(config: Config, name: str, stage: Stage, *, may_be_absent: bool, **fields: Any) -> Task:
+    """That there is none comes as a refusal."""
+    stack = {"StackName": stack_name(config, stage)}
     return aws_sdk(
         name,
-        "s3:getObject",
-        {
-            "Bucket": config.data_bucket,
-            "Key": concatenated(f"{{}}/{stage.folder}/summary.json", "$.TestFolder"),
-        },
-        result_selector={"Report.$": "States.StringToJson($.Body)"},
-        result_path=f"$.Tests.{stage.word}",
+        "cloudformation:describeStacks",
+        stack,
+        may_refuse=may_be_absent,
+        credentials=credentials(config, stage),
+        **fields,
     )
-
-
-def describe_stack(config: Config, name: str, stage: Stage, **fields: object) -> Task:
-    return aws_sdk(name, "cloudformation:describeStacks", {"StackName": stack_name(config, stage)}, **fields)
 
 
 def stack_name(config: Config, stage: Stage) -> str:

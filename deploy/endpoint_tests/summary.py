@@ -1,73 +1,70 @@
-"""The summary that a test session leaves, passed or not: reports/summary.json.
+"""The summary of a session: the state machine reads it, the mail that asks for approval shows its `text`."""
 
-The state machine reads it, and the mail that asks for approval shows its `text`.
-"""
+from __future__ import annotations
 
-import json
-import os
-import time
-from pathlib import Path
+import math
+from typing import TYPE_CHECKING, Any
 
-import pytest
+if TYPE_CHECKING:
+    from findings import Findings, Outcome
 
-REPORTS = Path("reports")
 TEXT_LENGTH = 2000
-REASON_LENGTH = 300
 
 
-class Summary:
-    """Counts the outcomes of one session, and keeps the numbers that its tests have measured."""
-
-    def __init__(self) -> None:
-        self.measured: dict[str, float] = {}
-        self._counts = {"passed": 0, "failed": 0, "skipped": 0}
-        self._failures: list[str] = []
-        self._began = time.monotonic()
-
-    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        if report.when == "call" or report.outcome != "passed":
-            self._counts[report.outcome] += 1
-        if report.failed:
-            self._failures.append(f"{_name(report.nodeid)}: {_reason(report)}")
-
-    def pytest_collectreport(self, report: pytest.CollectReport) -> None:
-        if report.failed:
-            self._counts["failed"] += 1
-            self._failures.append(f"{_name(report.nodeid)}: {_reason(report)}")
-
-    def pytest_sessionfinish(self) -> None:
-        summary = {
-            "stage": os.environ.get("STAGE", ""),
-            "endpoint": os.environ.get("ENDPOINT_NAME", ""),
-            **self._counts,
-            "seconds": round(time.monotonic() - self._began, 2),
-            "failures": self._failures,
-            "measured": {name: round(value, 4) for name, value in self.measured.items()},
-            "text": self._text()[:TEXT_LENGTH],
-        }
-        REPORTS.mkdir(exist_ok=True)
-        (REPORTS / "summary.json").write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
-
-    def _text(self) -> str:
-        total = sum(self._counts.values())
-        if not total:
-            return "No test ran."
-        parts = [f"{self._counts['passed']} of {total} passed", *self._failures]
-        parts += [f"{name} {value:.4g}" for name, value in self.measured.items()]
-        return "; ".join(parts) + "."
+def summarise(findings: Findings) -> dict[str, Any]:
+    measured = findings.measured
+    return {
+        "stage": findings.stage,
+        "endpoint": findings.endpoint,
+        **{outcome: findings.count(outcome) for outcome in ("passed", "failed", "skipped")},
+        "seconds": round(findings.seconds, 2),
+        "failures": [f"{failure.name}: {failure.reason}" for failure in findings.failures],
+        # JSON knows no infinity.
+        "measured": {name: round(value, 4) for name, value in measured.items() if math.isfinite(value)},
+        "limits": {name: {kind: limit} for name, (kind, limit) in measured.limits.items()},
+        "text": text_of(findings),
+    }
 
 
-def _name(nodeid: str) -> str:
-    """`test_latency.py::test_one`, without the folders."""
-    path, separator, rest = nodeid.partition("::")
-    return path.rpartition("/")[2] + separator + rest
+def text_of(findings: Findings) -> str:
+    """What failed and the numbers, in 2,000 characters: where they are too many, the last failures go."""
+    if not findings.outcomes:
+        return "No test ran."
+    counts = f"{findings.count('passed')} of {len(findings.outcomes)} passed"
+    if findings.count("skipped"):
+        counts += f", {findings.count('skipped')} skipped"
+    numbers = [_number(findings, name) for name in findings.measured]
+    failures = [
+        f"{first.name}{f' and {more} more' if more else ''}: {first.reason}"
+        for first, more in together(findings.failures)
+    ]
+    for shown in range(len(failures), -1, -1):
+        left = len(failures) - shown
+        rest = [f"and {left} more that failed"] if left else []
+        text = "; ".join([counts, *failures[:shown], *rest, *numbers]) + "."
+        if len(text) <= TEXT_LENGTH:
+            return text
+    return text[: TEXT_LENGTH - 1] + "…"
 
 
-def _reason(report: pytest.TestReport | pytest.CollectReport) -> str:
-    """The first line of a failed test's error, the last of a file that could not be read."""
-    crash = getattr(report.longrepr, "reprcrash", None)
-    if crash:
-        text = crash.message.strip().splitlines()
-        return text[0][:REASON_LENGTH] if text else "no message"
-    lines = [line.removeprefix("E").strip() for line in str(report.longrepr).splitlines()]
-    return next((line for line in reversed(lines) if line), "no message")[:REASON_LENGTH]
+def together(failures: list[Outcome]) -> list[tuple[Outcome, int]]:
+    """Failures, and how many more there are of the same test, or for the same reason."""
+    firsts: list[Outcome] = []
+    more: list[int] = []
+    for failure in failures:
+        for place, first in enumerate(firsts):
+            if failure.reason == first.reason or failure.test == first.test:
+                more[place] += 1
+                break
+        else:
+            firsts.append(failure)
+            more.append(0)
+    return list(zip(firsts, more, strict=True))
+
+
+def _number(findings: Findings, name: str) -> str:
+    text = f"{name} {findings.measured[name]:.4g}"
+    if name not in findings.measured.limits:
+        return text
+    kind, limit = findings.measured.limits[name]
+    return f"{text} ({kind} {limit:.4g})"

@@ -1,30 +1,30 @@
-"""One image is answered within the limit that the platform states."""
+"""Under the load that the stage's file states, each request is answered, quickly enough and often enough."""
 
-import os
-import time
+from collections import Counter
 
-import numpy as np
-from endpoint import Endpoint, Sample, npy
-
-WARM_UP = 3
-REQUESTS = 40
+import pytest
+from findings import Measured
+from limits import Limits
+from load import Load
 
 
-def test_one_image_is_answered_in_time(
-    endpoint: Endpoint, sample: Sample, measured: dict[str, float]
+def test_each_request_of_the_load_is_answered(load: Load, measured: Measured) -> None:
+    errors = Counter(load.errors)
+
+    measured["load_errors"] = errors.total()
+    assert not errors, (
+        f"{errors.total()} of {len(load.requests)} failed; most often {errors.most_common(1)[0]}"
+    )
+
+
+@pytest.mark.parametrize("percentile", [50, 95, 99])
+def test_the_latency_is_within_its_limit(
+    load: Load, limits: Limits, measured: Measured, percentile: int
 ) -> None:
-    body = npy(sample.images[0])
-    for _ in range(WARM_UP):
-        endpoint.invoke(body, "application/x-npy")
+    limit = getattr(limits, f"LatencyP{percentile}Milliseconds")
 
-    seconds = [_seconds(endpoint, body) for _ in range(REQUESTS)]
-
-    for percentile in (50, 95, 99):
-        measured[f"latency_p{percentile}_ms"] = 1000 * float(np.percentile(seconds, percentile))
-    assert measured["latency_p95_ms"] <= float(os.environ["LATENCY_LIMIT_MILLISECONDS"])
+    measured.at_most(f"latency_p{percentile}_ms", load.percentile(percentile), limit)
 
 
-def _seconds(endpoint: Endpoint, body: bytes) -> float:
-    began = time.perf_counter()
-    endpoint.invoke(body, "application/x-npy")
-    return time.perf_counter() - began
+def test_the_throughput_reaches_its_limit(load: Load, limits: Limits, measured: Measured) -> None:
+    measured.at_least("throughput_per_second", load.throughput, limits.ThroughputPerSecond)

@@ -15,7 +15,8 @@ from urllib.parse import parse_qsl
 
 import approval_webhook
 from approval_caller import NotKnown, caller_of
-from approval_links import LOOK, form_token, is_form_token, is_signed, link, new_nonce
+from approval_facts import NotReadable, address_of
+from approval_links import DECISIONS, LOOK, TESTS, form_token, is_form_token, is_signed, link, new_nonce
 from approval_pages import HEADERS, form_page, look_page, message_page
 from approval_text import class_columns, class_rows, facts
 from approval_votes import Refused, Wish, decide
@@ -53,6 +54,8 @@ class Answer:
     page: str
     nonce: str = ""
     """A cookie to set."""
+    location: str = ""
+    """Where to go instead."""
 
 
 def handler(event: Json, context: object) -> Json:
@@ -109,6 +112,8 @@ def _respond_to(event: Json) -> Json:
             page=message_page("Try again", "A service did not answer. Open the link again in a moment."),
         )
     headers = HEADERS | ({"Allow": ", ".join(METHODS)} if answer.status == 405 else {})
+    if answer.location:
+        headers |= {"Location": answer.location}
     response: Json = {
         "statusCode": answer.status,
         "headers": headers,
@@ -161,9 +166,19 @@ def respond(request: Request) -> Answer:
         form = _form(request)
         return _decide(_linked(form), form, request)
     approval = _linked(request.query)
+    if request.query["decision"] == TESTS:
+        return _test_report(approval)
     if not approval.is_pending or request.query["decision"] == LOOK:
         return Answer(status=200, page=look_page(approval))
     return _form_again(approval, request.query)
+
+
+def _test_report(approval: Approval) -> Answer:
+    """Lead to the report itself, which whoever has the link may read for some minutes."""
+    try:
+        return Answer(status=303, page="", location=address_of(approval.details["test_report"]))
+    except (KeyError, NotReadable) as error:
+        raise Refused(404, "The tests left no report, or it was removed.") from error
 
 
 def _linked(query: dict[str, str]) -> Approval:
@@ -192,7 +207,7 @@ def _form(request: Request) -> dict[str, str]:
     if len(request.body) > BODY_BYTES:
         raise Refused(413, "The form is too large.")
     form = _pairs(request.body.decode(errors="replace"))
-    if not is_signed(form) or form["decision"] == LOOK:
+    if not is_signed(form) or form["decision"] not in DECISIONS:
         raise Refused(403, "This link is not one of ours, or it was changed on the way.")
     if not is_form_token(form.get("form_token", ""), form, request.nonce):
         raise Refused(
@@ -236,17 +251,23 @@ def _form_again(approval: Approval, query: dict[str, str], *, said_wrong: str = 
         approval,
         query,
         token=form_token(query, nonce),
-        opposite=link(
-            "",
-            approval_id=approval.approval_id,
-            decision=opposite,
-            approver=query["approver"],
-            expires_at=approval.expires_at,
-        ),
+        opposite=_beside(approval, query, opposite),
+        report=_beside(approval, query, TESTS) if "test_report" in approval.details else "",
         typed=query,
         said_wrong=said_wrong,
     )
     return Answer(status=422 if said_wrong else 200, page=page, nonce=nonce)
+
+
+def _beside(approval: Approval, query: dict[str, str], decision: str) -> str:
+    """Another link of the same approver's, from the page that has this one."""
+    return link(
+        "",
+        approval_id=approval.approval_id,
+        decision=decision,
+        approver=query["approver"],
+        expires_at=approval.expires_at,
+    )
 
 
 def _headers(event: Json) -> dict[str, str]:

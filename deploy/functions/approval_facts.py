@@ -7,7 +7,7 @@ import os
 from dataclasses import dataclass
 from typing import Any
 
-from approval_aws import client, error_code
+from approval_aws import client, client_of, error_code
 from approval_statistics import difference, interval
 from botocore.exceptions import ClientError
 
@@ -17,6 +17,7 @@ CONFUSIONS = 10
 CHANGES = 12
 """Of the classes, those whose recall has changed most."""
 PRODUCTION = "production"
+_REPORT_SECONDS = 300
 _CHUNK = 4 * 1024 * 1024
 _LARGEST_REPORT = 32 * 1024 * 1024
 
@@ -104,6 +105,8 @@ def gather(package: Package, bound: dict[str, dict[str, str]]) -> dict[str, Json
     if threshold := properties.get("AccuracyThreshold"):
         details["accuracy"]["threshold"] = float(threshold)
     if "test report" in bound:
+        uri = bound["test report"]["uri"]
+        details["test_report"] = f"{uri.rpartition('/')[0]}/report.html"
         report = _read(bound["test report"])
         details["tests"] = {
             name: report.get(name) for name in ("passed", "failed", "text", "measured", "failures")
@@ -122,6 +125,16 @@ def read_bytes(uri: str, *, largest: int = _LARGEST_REPORT) -> bytes:
     return content
 
 
+def address_of(uri: str) -> str:
+    """A URL by which a browser shows the HTML file, for five minutes. Raises NotReadable."""
+    _asked("head_object", uri)
+    shown = {"ResponseContentType": "text/html; charset=utf-8", "ResponseContentDisposition": "inline"}
+    address: str = client("s3").generate_presigned_url(
+        ClientMethod="get_object", Params=_place(uri) | shown, ExpiresIn=_REPORT_SECONDS
+    )
+    return address
+
+
 def _read(file: dict[str, str]) -> Json:
     """What is shown is what is bound: the same bytes, by their hash."""
     content = read_bytes(file["uri"])
@@ -134,9 +147,18 @@ def _read(file: dict[str, str]) -> Json:
 
 
 def _open(uri: str) -> Any:
+    return _asked("get_object", uri)["Body"]
+
+
+def _place(uri: str) -> dict[str, str]:
     bucket, _, key = uri.removeprefix("s3://").partition("/")
+    return {"Bucket": bucket, "Key": key}
+
+
+def _asked(operation: str, uri: str) -> Json:
+    """S3's answer. Raises NotReadable where the object is not there, or not for us."""
     try:
-        return client("s3").get_object(Bucket=bucket, Key=key)["Body"]
+        return getattr(client("s3"), operation)(**_place(uri))
     except ClientError as error:
         if error_code(error) not in ("NoSuchKey", "NoSuchBucket", "AccessDenied", "404", "403"):
             raise
@@ -160,8 +182,8 @@ def _champion() -> tuple[Package, Json] | None:
 
     A comparison is worth having and never worth a release: what cannot be read is logged.
     """
-    sagemaker = client("sagemaker")
     try:
+        sagemaker = client_of(os.environ.get("PRODUCTION_ROLE_ARN", ""), "sagemaker")  # where production is
         endpoint = sagemaker.describe_endpoint(EndpointName=f"{os.environ['PROJECT']}-{PRODUCTION}")
         config = sagemaker.describe_endpoint_config(EndpointConfigName=endpoint["EndpointConfigName"])
         model = sagemaker.describe_model(ModelName=config["ProductionVariants"][0]["ModelName"])

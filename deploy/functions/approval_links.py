@@ -18,6 +18,8 @@ from botocore.exceptions import ClientError
 DECISIONS = ("approve", "reject")
 LOOK = "look"
 """In place of a decision: a link that shows what is asked, and takes no answer."""
+TESTS = "tests"
+"""In place of a decision: a link that leads to the report of the endpoint tests."""
 FORM_SECONDS = 3600
 """How long after a page was opened its form may be sent."""
 LINK = ("id", "decision", "approver", "expires", "signature")
@@ -39,7 +41,7 @@ def link(base: str, *, approval_id: str, decision: str, approver: str, expires_a
 def is_signed(query: Mapping[str, str]) -> bool:
     """Whether a link's query is one of ours, untouched."""
     members = [query.get(name, "") for name in LINK]
-    return members[1] in (*DECISIONS, LOOK) and _is_by_us(members.pop(), "link", *members)
+    return members[1] in (*DECISIONS, LOOK, TESTS) and _is_by_us(members.pop(), "link", *members)
 
 
 def new_nonce() -> str:

@@ -7,7 +7,7 @@ from email.message import EmailMessage
 import approvals
 from approval_aws import client
 from approval_facts import NotReadable, read_bytes
-from approval_links import DECISIONS, link
+from approval_links import DECISIONS, TESTS, link
 from approval_pages import mail_page
 from approval_text import plain_text
 from approvals import Approval
@@ -82,15 +82,18 @@ def _topic() -> str:
 def _links(approval: Approval, approver: str, what: str) -> dict[str, str]:
     if what == "expire":
         return {}
+    links = {f"Look and {decision}": decision for decision in DECISIONS}
+    if "test_report" in approval.details:
+        links["Test report"] = TESTS
     return {
-        f"Look and {decision}": link(
+        name: link(
             os.environ["DECISION_URL"],
             approval_id=approval.approval_id,
             decision=decision,
             approver=approver,
             expires_at=approval.expires_at,
         )
-        for decision in DECISIONS
+        for name, decision in links.items()
     }
 
 

@@ -79,13 +79,15 @@ def form_page(
     *,
     token: str,
     opposite: str,
+    report: str,
     typed: Mapping[str, str],
     said_wrong: str,
 ) -> str:
     """What is to be approved, and the form for the link's decision.
 
-    `token` is the form's own, `opposite` the link to the other decision. `typed` fills the fields, and
-    `said_wrong` says what was wrong, when the form comes back.
+    `token` is the form's own, `opposite` the link to the other decision, `report` the one to the
+    endpoint tests' report, if there is one. `typed` fills the fields, and `said_wrong` says what was wrong,
+    when the form comes back.
     """
     verb, other = ("Approve", "Reject") if query["decision"] == "approve" else ("Reject", "Approve")
     hidden = "".join(
@@ -94,9 +96,10 @@ def form_page(
     )
     is_rejection = query["decision"] == "reject"
     wrong = f'<p class="said" role="alert">{escape(said_wrong)}</p>' if said_wrong else ""
+    tests = f'<p><a href="{escape(report)}">Report of the endpoint tests</a></p>' if report else ""
     return page(
         approval.subject,
-        f"""{wrong}{_so_far(approval)}{_facts(approval)}{_classes(approval)}{_matrix(approval)}
+        f"""{wrong}{_so_far(approval)}{_facts(approval)}{tests}{_classes(approval)}{_matrix(approval)}
 <form method="post">{hidden}
 {_who(approval, query, typed)}
 <label for="comment">{"Why (needed)" if is_rejection else "Comment"}</label>
@@ -141,7 +144,7 @@ def page(title: str, body: str) -> str:
 
 def mail_page(approval: Approval, *, heading: str, links: Mapping[str, str], picture: str) -> str:
     """The mail in HTML: tables and styles in place, since that is what mail programs read."""
-    colours = {"Look and approve": "#14733c", "Look and reject": "#b3261e"}
+    colours = {"Look and approve": "#14733c", "Look and reject": "#b3261e", "Test report": "#44506a"}
     font = "font:15px/1.5 -apple-system,'Segoe UI',Roboto,Helvetica,Arial,sans-serif"
     cell = "padding:2px 16px 2px 0;vertical-align:top;text-align:left"
     rows = "".join(
@@ -150,7 +153,7 @@ def mail_page(approval: Approval, *, heading: str, links: Mapping[str, str], pic
         for name, value in facts(approval)
     )
     buttons = "".join(
-        f'<a class="button" href="{escape(address)}" style="display:inline-block;margin:0 12px 0 0;'
+        f'<a class="button" href="{escape(address)}" style="display:inline-block;margin:0 12px 8px 0;'
         f"padding:10px 20px;border-radius:6px;background:{colours[what]};color:#ffffff;font-weight:600;"
         f'text-decoration:none">{escape(what)}</a>'
         for what, address in links.items()

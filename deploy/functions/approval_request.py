@@ -146,7 +146,7 @@ def new_approval(event: Json) -> Approval:
         run_id=run_id,
         execution_arn=event["ExecutionArn"],
         model_package_arn=package.arn,
-        details=gather(package, bound),
+        details=gather(package, bound) | {"changes": event.get("Changes", "")},
         bound=bound,
         rules=rules,
         started_by=event.get("StartedBy") or package.properties.get("StartedBy", ""),

@@ -14,6 +14,8 @@ def facts(approval: Approval) -> list[tuple[str, str]]:
         ("Accuracy", accuracy(details["accuracy"])),
         ("Champion", champion(details.get("champion"))),
         ("Endpoint tests", tests(details.get("tests"))),
+        ("Test report", details.get("test_report", "")),
+        ("Changes", details.get("changes", "")),
         ("Started by", approval.started_by),
         ("Run", approval.run_id),
         ("Commit", details.get("commit", "")),

@@ -251,6 +251,7 @@ def put_files(**contents: bytes) -> None:
         "evaluation": ("data", "runs/r-1/evaluation/evaluation.json"),
         "picture": ("data", "runs/r-1/evaluation/confusion_matrix.png"),
         "report": ("data", "runs/r-1/tests/summary.json"),
+        "page": ("data", "runs/r-1/tests/report.html"),
         "template": ("assets", "code/0123/deploy/endpoint.yaml"),
     }
     for name, content in contents.items():
@@ -303,6 +304,7 @@ def _set_up() -> str:
         evaluation=json.dumps(EVALUATION).encode(),
         picture=PICTURE,
         report=json.dumps(SUMMARY).encode(),
+        page=b"<!doctype html><title>Endpoint tests</title>",
         template=b"Resources: {}",
     )
     sagemaker.create_model_package_group(ModelPackageGroupName="stagegate-models")

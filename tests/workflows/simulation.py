@@ -10,9 +10,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from stagegate.local.faults import Faults
 from stagegate.local.service import Announcement, AWSError, Runtime
 from stagegate.local.states.service import StepFunctions
 from stagegate.local.store import Store
+from stagegate.local.validation import validate
 from tests.workflows.conftest import ROOT
 
 RUN = {
@@ -34,6 +36,26 @@ EVALUATION = {
     },
     "dataset": {"sha256": "ab" * 32},
 }
+CHANGES = [
+    {
+        "Type": "Resource",
+        "ResourceChange": {
+            "Action": action,
+            "LogicalResourceId": logical_id,
+            "ResourceType": f"AWS::SageMaker::{logical_id}",
+            "Scope": ["Properties"],
+            "Details": [{"Target": {"Attribute": "Properties", "Name": name}} for name in properties],
+            **({"Replacement": replacement} if replacement else {}),
+        },
+    }
+    for action, logical_id, replacement, properties in [
+        ("Modify", "Model", "True", ["PrimaryContainer"]),
+        ("Modify", "EndpointConfig", "Conditional", ["ProductionVariants", "ProductionVariants"]),
+        ("Modify", "Endpoint", "False", ["EndpointConfigName"]),
+        ("Add", "Policy", "", []),
+    ]
+]
+"""What a change set would do."""
 SUMMARY = {"passed": 3, "failed": 0, "text": "3 of 3 passed.", "measured": {"accuracy": 0.9}}
 APPROVED = {
     "approval_id": "5f0c",
@@ -54,6 +76,8 @@ SUBSTITUTIONS = {
     "DataBucket": "data",
     "AssetsBucket": "assets",
     "PollSeconds": "0",
+    "ProcessingInstanceType": "ml.m5.xlarge",
+    "TrainingInstanceType": "ml.g5.xlarge",
     "Approvers": "anna@example.com,carl@example.com",
     "RequiredApprovals": "1",
     "FourEyes": "true",
@@ -80,6 +104,8 @@ class Cloud:
     jobs: dict[str, dict[str, Any]] = field(default_factory=dict)
     kept: dict[str, dict[str, Any]] = field(default_factory=dict)
     """The items of the step cache."""
+    faults: Faults | None = None
+    """What is to go wrong on purpose."""
     etags: dict[str, str] = field(default_factory=dict)
     """The ETags of objects by how their keys end, where they differ from the usual one."""
 
@@ -87,6 +113,7 @@ class Cloud:
         self, service: str, operation: str, parameters: dict[str, Any] | None = None
     ) -> dict[str, Any]:
         request = dict(parameters or {})
+        validate(service, operation, request)
         if operation not in ("DescribeTrainingJob", "DescribeProcessingJob", "BatchGetBuilds"):
             self.calls.append((operation, request))
         scripted = self.answers.get(operation)
@@ -110,6 +137,9 @@ class Cloud:
         arn = f"arn:aws:sagemaker:us-east-1:111111111111:{kind.lower()}-job/{name}"
         script = self.answers.get(f"{kind}Job")
         scripted = script.pop(0) if isinstance(script, list) and script else {}
+        assert self.runtime is not None
+        if failure := self.runtime.fate("sagemaker", f"Create{kind}Job", request).get("_Failure"):
+            scripted = {f"{kind}JobStatus": "Failed", "FailureReason": failure}
         self.jobs[name] = {
             f"{kind}JobName": name,
             f"{kind}JobArn": arn,
@@ -146,17 +176,20 @@ class Cloud:
             return {"Body": json.dumps(EVALUATION).encode()}
         if key.endswith("summary.json"):
             return {"Body": json.dumps(SUMMARY).encode()}
-        return {"Body": (ROOT / "deploy" / key.rpartition("/")[2]).read_bytes()}
+        file = ROOT / "deploy" / key.rpartition("/")[2]
+        return {"Body": file.read_bytes()} if file.exists() else {}
 
     def _HeadObject(self, request: dict[str, Any]) -> dict[str, Any]:
         ends = (etag for end, etag in self.etags.items() if request["Key"].endswith(end))
         return {"ETag": next(ends, '"0123"')}
 
     def _GetItem(self, request: dict[str, Any]) -> dict[str, Any]:
-        item = self.kept.get(request["Key"]["Key"]["S"])
+        item = self.kept.get(next(iter(request["Key"].values()))["S"])
         return {} if item is None else {"Item": item}
 
     def _PutItem(self, request: dict[str, Any]) -> dict[str, Any]:
+        if "LockId" in request["Item"]:
+            return {}
         self.kept[request["Item"]["Key"]["S"]] = request["Item"]
         return {}
 
@@ -227,11 +260,17 @@ class Cloud:
             "EndpointConfigName": "asked",
         }
 
+    def _CreateChangeSet(self, request: dict[str, Any]) -> dict[str, Any]:
+        return {"Id": f"arn:change-set/{request['StackName']}", "StackId": f"arn:aws:{request['StackName']}"}
+
+    def _DescribeChangeSet(self, request: dict[str, Any]) -> dict[str, Any]:
+        return {"ChangeSetId": request["ChangeSetName"], "Status": "CREATE_COMPLETE", "Changes": CHANGES}
+
     def _DescribeStacks(self, request: dict[str, Any]) -> dict[str, Any]:
         return {"Stacks": [stack("CREATE_COMPLETE")]}
 
 
-def stack(status: str, *, package: str = "arn:before") -> dict[str, Any]:
+def stack(status: str, *, package: str = "before") -> dict[str, Any]:
     return {
         "StackName": "x",
         "StackStatus": status,
@@ -262,7 +301,9 @@ class Ended:
 @asynccontextmanager
 async def engine(folder: Path, cloud: Cloud) -> AsyncIterator[StepFunctions]:
     store = Store(folder / "store.db")
-    runtime = Runtime(store=store, aws=cloud, data=folder, endpoint_url="http://127.0.0.1:1")
+    runtime = Runtime(
+        store=store, aws=cloud, data=folder, endpoint_url="http://127.0.0.1:1", faults=cloud.faults
+    )
     service = StepFunctions(runtime)
     cloud.runtime, cloud.service = runtime, service
     try:
@@ -272,10 +313,20 @@ async def engine(folder: Path, cloud: Cloud) -> AsyncIterator[StepFunctions]:
         store.close()
 
 
-async def execute(folder: Path, machine: str, cloud: Cloud, given: dict[str, Any]) -> Ended:
+def name_of(substitution: str) -> str:
+    """What a definition is given for a substitution that no test says."""
+    if substitution.endswith("RoleArn"):
+        return f"arn:aws:iam::111111111111:role/the-{substitution}"
+    return f"the-{substitution}"
+
+
+async def execute(
+    folder: Path, machine: str, cloud: Cloud, given: dict[str, Any], **substitutions: str
+) -> Ended:
     """Run one execution to its end."""
+    filled = SUBSTITUTIONS | substitutions
     text = (ROOT / "statemachines" / f"{machine}.asl.json").read_text()
-    definition = re.sub(r"\$\{(\w+)\}", lambda found: SUBSTITUTIONS.get(found[1], f"the-{found[1]}"), text)
+    definition = re.sub(r"\$\{(\w+)\}", lambda found: filled.get(found[1], name_of(found[1])), text)
     async with engine(folder, cloud) as service:
         ended = asyncio.Event()
 

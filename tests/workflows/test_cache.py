@@ -96,6 +96,17 @@ async def test_a_run_that_failed_in_evaluate_does_not_train_again(tmp_path: Path
     assert steps(cloud, SECOND) == ["evaluate"]
 
 
+@pytest.mark.parametrize("code", ["ThrottlingException", "ProvisionedThroughputExceededException"])
+async def test_a_table_that_was_asked_too_often_is_asked_again(tmp_path: Path, code: str) -> None:
+    cloud = Cloud()
+    await build(tmp_path, cloud, RUN)
+    cloud.answers["GetItem"] = [AWSError(code, "Rate exceeded")]
+
+    await build(tmp_path, cloud, SECOND)
+
+    assert steps(cloud, SECOND) == []
+
+
 async def test_without_the_cache_each_job_runs_and_is_kept_anew(tmp_path: Path) -> None:
     cloud = Cloud()
     await build(tmp_path, cloud, RUN)
@@ -127,7 +138,7 @@ async def test_a_table_that_cannot_be_read_costs_jobs_and_not_the_run(tmp_path: 
 
 
 async def test_a_table_that_cannot_be_written_keeps_nothing_and_the_run_goes_on(tmp_path: Path) -> None:
-    cloud = Cloud(answers={"PutItem": DOWN})
+    cloud = Cloud(answers={"PutItem": lambda request: {} if "LockId" in request["Item"] else DOWN})
 
     ended = await build(tmp_path, cloud, RUN)
 

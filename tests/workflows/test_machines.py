@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from tests.workflows.conftest import MACHINES, ROOT, read_machine
+from workflows.config import PROCESSING_SECONDS, SPOT_WAIT_SECONDS
 
 LONGEST_RUN_ID = "r-20261123-071500-1a2b"
 MOST_ATTEMPTS = "99"
@@ -81,8 +82,12 @@ def test_deploying_says_in_every_failure_what_production_is() -> None:
     states = read_machine("model-deploy")["States"]
 
     for name, state in states.items():
-        if state["Type"] == "Fail":
-            said = state.get("Cause") or state["CausePath"]
+        said = state.get("Cause") or state.get("CausePath") or state.get("Parameters", {}).get("Cause.$")
+        # What several states lead to says what these have written down; these two are the part of an end.
+        if said not in (None, "$.Discarding.Cause") and name not in (
+            "RestoredUntested",
+            "RemovingStagingEnded",
+        ):
             assert re.search(r"[Pp]roduction|Nothing was deployed|look at the stack", said, re.I), name
 
 
@@ -113,8 +118,8 @@ def test_a_format_has_as_many_gaps_as_values(machine: dict[str, Any]) -> None:
 
     assert formats
     for value in formats:
-        template, values = re.fullmatch(r"States\.Format\('(.*?)'(.*)\)", value).groups()  # type: ignore[union-attr]
-        assert template.count("{}") == values.count(", $"), value
+        template, values = re.fullmatch(r"(?s)States\.Format\('(.*?)'(.*)\)", value).groups()  # type: ignore[union-attr]
+        assert template.count("{}") == len(re.findall(r", (?:\$|States\.)", values)), value
 
 
 def _texts(value: Any) -> Iterator[Any]:
@@ -139,3 +144,43 @@ def test_code_that_deploys_is_the_code_that_built() -> None:
 def test_definitions_fit_into_step_functions_limit() -> None:
     for path in sorted(Path(ROOT / "statemachines").glob("*.json")):
         assert path.stat().st_size < 1_048_576
+
+
+def test_days_of_following_a_run_fit_into_a_history() -> None:
+    states = read_machine("ci")["States"]
+    most, part = re.search(r"\$min\(\[(\d+), \$floor\(.*?/ (\d+)\)", states["DescribeRun"]["Output"]).groups()  # type: ignore[union-attr]
+    events_a_round = sum(
+        5 if states[name]["Type"] == "Task" else 2
+        for name in ("ModelBuilding", "DescribeRun", "IsRunning", "IsItAsking", "IsAsking")
+    )
+
+    rounds, seconds = 0, 0
+    while seconds < SPOT_WAIT_SECONDS + 4 * PROCESSING_SECONDS:
+        seconds += max(15, min(int(most), seconds * 1000 // int(part)))
+        rounds += 1
+
+    assert rounds * events_a_round < 20_000
+
+
+STAGE_CALLS = ("cloudformation:", "codebuild:", "sagemaker:describeEndpoint", "cloudwatch:")
+"""What is called of a stage, by how the API's name begins."""
+
+
+def test_a_task_of_a_stage_acts_by_the_role_of_its_account_and_no_other_task_does() -> None:
+    for name, state in read_machine("model-deploy")["States"].items():
+        if state["Type"] != "Task":
+            continue
+        api = state["Resource"].removeprefix("arn:aws:states:::").removeprefix("aws-sdk:")
+        stage = "Staging" if "Staging" in name else "Production"
+        expected = {"RoleArn": f"${{{stage}RoleArn}}"} if api.startswith(STAGE_CALLS) else None
+        assert state.get("Credentials") == expected, name
+
+
+def test_ci_reads_what_production_serves_by_the_role_that_may_only_read() -> None:
+    roles = {
+        name: state["Credentials"]["RoleArn"]
+        for name, state in read_machine("ci")["States"].items()
+        if "Credentials" in state
+    }
+
+    assert roles == {"FindChampion": "${ProductionReaderRoleArn}"}

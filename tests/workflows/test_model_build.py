@@ -25,7 +25,7 @@ async def test_a_model_that_is_good_enough_is_registered_and_approved(tmp_path: 
 
     assert (ended.status, ended.cause) == ("SUCCEEDED", "")
     assert ended.states == [
-        *("Defaults", "Settings", "Options", "ReadCode", "ReadDataset"),
+        *("Defaults", "Settings", "Options", "Claim", "IsDatasetGiven", "ReadCode", "ReadDataset"),
         *("PreprocessKey", "FindPreprocess", "IsPreprocessKept", "Preprocess", "PreprocessingCompleted"),
         *("PreprocessOutputs", "KeepPreprocess", "ReadManifest"),
         *("TrainKey", "FindTrain", "IsTrainKept", "Train", "TrainingCompleted"),
@@ -50,7 +50,7 @@ async def test_the_jobs_get_the_input_over_the_defaults(tmp_path: Path) -> None:
     await build(tmp_path, cloud)
 
     preprocess, evaluate = cloud.of("CreateProcessingJob")
-    assert preprocess["ProcessingJobName"] == "r-20261123-071500-1a2b-preprocess-0-0"
+    assert preprocess["ProcessingJobName"] == "r-20261123-071500-1a2b-preprocess-0-0-0"
     arguments = preprocess["AppSpecification"]["ContainerArguments"]
     assert arguments[4:] == [
         *("--image-size", "32", "--validation-fraction", "0.1", "--test-fraction", "0.2", "--seed", "0")
@@ -83,6 +83,7 @@ async def test_the_package_says_where_it_comes_from(tmp_path: Path) -> None:
         "CodeUri": RUN["CodeUri"],
         "Commit": "3f1c2d",
         "StartedBy": "ben@example.com",
+        "Trigger": "unknown",
         "DatasetUri": RUN["DatasetUri"],
         "DatasetSha256": "ab" * 32,
         "TrainingJobName": "r-20261123-071500-1a2b-train-0-0-0",
@@ -194,7 +195,7 @@ async def test_silence_rejects(tmp_path: Path) -> None:
         (
             {"ProcessingJob": [{"ProcessingJobStatus": "Failed", "FailureReason": FAILURE}]},
             "PreprocessingFailed",
-            f"Preprocessing job r-20261123-071500-1a2b-preprocess-0-0 failed: {FAILURE}",
+            f"Preprocessing job r-20261123-071500-1a2b-preprocess-0-0-0 failed: {FAILURE}",
         ),
         (
             {"TrainingJob": [{"TrainingJobStatus": "Failed", "FailureReason": FAILURE}]},
@@ -204,7 +205,7 @@ async def test_silence_rejects(tmp_path: Path) -> None:
         (
             {"ProcessingJob": [{}, {"ProcessingJobStatus": "Failed", "FailureReason": FAILURE}]},
             "EvaluationFailed",
-            f"Evaluation job r-20261123-071500-1a2b-evaluate-0-0 failed: {FAILURE}",
+            f"Evaluation job r-20261123-071500-1a2b-evaluate-0-0-0 failed: {FAILURE}",
         ),
         (
             {"TrainingJob": [{"TrainingJobStatus": "Stopped"}]},
@@ -214,12 +215,12 @@ async def test_silence_rejects(tmp_path: Path) -> None:
         (
             {"ProcessingJob": [{}, {"ProcessingJobStatus": "Stopped"}]},
             "EvaluationStopped",
-            "Evaluation job r-20261123-071500-1a2b-evaluate-0-0 ended as Stopped before it was done.",
+            "Evaluation job r-20261123-071500-1a2b-evaluate-0-0-0 ended as Stopped before it was done.",
         ),
         (
             {"ProcessingJob": [{"ProcessingJobStatus": "Stopped"}]},
             "PreprocessingStopped",
-            "Preprocessing job r-20261123-071500-1a2b-preprocess-0-0 ended as Stopped before it was done.",
+            "Preprocessing job r-20261123-071500-1a2b-preprocess-0-0-0 ended as Stopped before it was done.",
         ),
     ],
     ids=lambda value: value if isinstance(value, str) and " " not in value else "",
@@ -293,8 +294,8 @@ async def test_an_evaluation_that_cannot_be_read_ends_the_run(tmp_path: Path) ->
 async def test_a_registry_that_refuses_ends_the_run(tmp_path: Path) -> None:
     refused = AWSError("ValidationException", "no such group")
 
-    registering = await build(tmp_path / "1", Cloud(answers={"CreateModelPackage": [refused]}))
-    deciding = await build(tmp_path / "2", Cloud(answers={"UpdateModelPackage": [refused]}))
+    registering = await build(tmp_path / "1", Cloud(answers={"CreateModelPackage": refused}))
+    deciding = await build(tmp_path / "2", Cloud(answers={"UpdateModelPackage": refused}))
 
     assert (registering.error, deciding.error) == ("RegistrationFailed", "DecisionNotRecorded")
     assert "no such group" in registering.cause
