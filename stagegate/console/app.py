@@ -1,113 +1,95 @@
-"""The console as a web application, and what guards it.
+"""The console as a web application: its pages, and what it says where there is none."""
 
-Whoever reaches the console acts as the one who started it. So it answers on the loopback address, and only to
-requests that name it (against DNS rebinding); on any other address it asks for a token.
-"""
-
-import hmac
 from collections.abc import Mapping
 from pathlib import Path
 
+from botocore.exceptions import BotoCoreError, ClientError
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
-from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.requests import Request
-from starlette.responses import PlainTextResponse, RedirectResponse, Response
+from starlette.responses import RedirectResponse, Response
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from stagegate.aws import Services
-from stagegate.console import approvals
-from stagegate.console.pages import Console
-from stagegate.errors import StagegateError
-
-LOOPBACK = ("127.0.0.1", "localhost")
-COOKIE = "stagegate-console"
-HEADERS = {
-    "Content-Security-Policy": (
-        "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; frame-ancestors 'none'; "
-        "base-uri 'none'"
-    ),
-    "X-Frame-Options": "DENY",
-    "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
-    "Cache-Control": "no-store",
-    "Cross-Origin-Opener-Policy": "same-origin",
-}
+from stagegate.aws import Services, explanation
+from stagegate.console import (
+    approvals,
+    builds,
+    endpoints,
+    events,
+    jobs,
+    map_run,
+    models,
+    run,
+    run_changes,
+    runs,
+    stacks,
+)
+from stagegate.console.guard import HEADERS, Guard
+from stagegate.console.pages import UNANSWERED, Console
+from stagegate.errors import NotFound, StagegateError
 
 
 def application(services: Services, *, allows_changes: bool, token: str | None = None) -> Starlette:
     """The pages over these services. With a `token` they answer under any name, to who has it."""
     app = Starlette(
         routes=[
-            Route("/", lambda request: RedirectResponse("/approvals")),
+            Route("/", lambda request: RedirectResponse("/runs")),
+            *runs.ROUTES,
+            *run_changes.ROUTES,
+            *run.ROUTES,
+            *map_run.ROUTES,
             *approvals.ROUTES,
+            *models.ROUTES,
+            *jobs.ROUTES,
+            *builds.ROUTES,
+            *endpoints.ROUTES,
+            *stacks.ROUTES,
+            *events.ROUTES,
             Mount("/static", StaticFiles(directory=Path(__file__).parent / "static")),
         ],
-        middleware=[
-            Middleware(TrustedHostMiddleware, allowed_hosts=["*"] if token else LOOPBACK),
-            Middleware(Guard, token=token),
-        ],
-        exception_handlers={StagegateError: _explain, HTTPException: _refuse},
+        middleware=[Middleware(Guard, token=token)],
+        exception_handlers={
+            StagegateError: _explain,
+            ClientError: _explain,
+            BotoCoreError: _explain,
+            HTTPException: _refuse,
+            Exception: _apologise,
+        },
     )
     app.state.console = Console(services=services, allows_changes=allows_changes)
     return app
 
 
-class Guard:
-    """Asks for the token, where there is one, and gives each answer its headers."""
-
-    def __init__(self, app: ASGIApp, *, token: str | None) -> None:
-        self._app = app
-        self._token = token
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
-
-        async def send_guarded(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                message["headers"] += [(name.encode(), value.encode()) for name, value in HEADERS.items()]
-            await send(message)
-
-        answer = self._asked(Request(scope)) or self._app
-        await answer(scope, receive, send_guarded)
-
-    def _asked(self, request: Request) -> Response | None:
-        """None for who has the token; the token in an address becomes a cookie."""
-        if self._token is None or _equal(request.cookies.get(COOKIE, ""), self._token):
-            return None
-        if request.method == "GET" and _equal(request.query_params.get("token", ""), self._token):
-            response = RedirectResponse(request.url.path, status_code=303)
-            response.set_cookie(
-                COOKIE, self._token, httponly=True, samesite="strict", secure=request.url.scheme == "https"
-            )
-            return response
-        return PlainTextResponse(
-            "Open the address that `stagegate console` printed: it has the token.", status_code=401
-        )
-
-
-def _equal(given: str, expected: str) -> bool:
-    return hmac.compare_digest(given.encode(), expected.encode())
-
-
 def _explain(request: Request, error: Exception) -> Response:
+    """What does not pass by itself is said; for what may, the page asks again."""
     console: Console = request.app.state.console
-    return console.page(request, "message.html", title="That did not work", message=str(error), status=502)
+    if isinstance(error, ClientError | BotoCoreError):
+        error = explanation(error, console.services.config)
+    if isinstance(error, UNANSWERED):
+        return console.unanswered(request, error)
+    is_missing = isinstance(error, NotFound)
+    return _message(
+        request, "Not found" if is_missing else "That did not work", str(error), 404 if is_missing else 502
+    )
 
 
 def _refuse(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     titles: Mapping[int, str] = {403: "Not allowed", 404: "Not found"}
+    title = titles.get(error.status_code, "That did not work")
+    return _message(request, title, error.detail, error.status_code)
+
+
+def _apologise(request: Request, error: Exception) -> Response:
+    """A mistake of ours, which is in the log; no layer above this one gives its answer our headers."""
+    said = "The console itself has failed: what it printed where it was started says how."
+    page = _message(request, "That did not work", said, 500)
+    page.headers.update(HEADERS)
+    return page
+
+
+def _message(request: Request, title: str, message: str, status: int) -> Response:
     console: Console = request.app.state.console
-    return console.page(
-        request,
-        "message.html",
-        title=titles.get(error.status_code, "That did not work"),
-        message=error.detail,
-        status=error.status_code,
-    )
+    return console.page(request, "message.html", title=title, message=message, status=status, account="")

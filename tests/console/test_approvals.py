@@ -1,26 +1,17 @@
 """Approvals in the console, in a real browser, and what the console refuses."""
 
 import http.client
-import os
 import re
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode, urlsplit
 
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.console.conftest import serving
+from tests.console.conftest import photograph, serving
 from tests.release.conftest import Gate
 
-SCREENSHOTS = os.environ.get("STAGEGATE_SCREENSHOTS")
 FORM = "application/x-www-form-urlencoded"
-
-
-def photograph(page: Page, name: str) -> None:
-    """For docs/, where they are asked for."""
-    if SCREENSHOTS:
-        page.screenshot(path=Path(SCREENSHOTS) / f"console-{name}.png", full_page=True)
 
 
 def asked(
@@ -45,7 +36,7 @@ def form_token(address: str, approval_id: str) -> str:
 def test_a_person_approves_in_the_console(gate: Gate, console: str, page: Page) -> None:
     execution, approval, _ = gate.ask("in-the-console")
 
-    page.goto(console)
+    page.goto(f"{console}/approvals")
     row = page.get_by_role("row").filter(has_text="anna@example.com")
     expect(row.first).to_contain_text("0 of 1")
     photograph(page, "approvals")
@@ -79,12 +70,26 @@ def test_a_rejection_without_a_word_comes_back_and_then_counts(gate: Gate, conso
     expect(page.get_by_role("alert")).to_have_text("Say why it is rejected.")
     assert gate.now(approval).status == "pending"
     assert page.evaluate("document.documentElement.scrollWidth") == 390
-    photograph(page, "approval-dark")
+    photograph(page, "approval-telephone")
     page.get_by_label("Comment, needed to reject").fill("<b>streets</b> in the sea")
     page.get_by_role("button", name="Reject").click()
 
     expect(page.get_by_text("<b>streets</b> in the sea").first).to_be_visible()
     assert gate.ended(execution)["error"] == "ModelRejected"
+
+
+def test_a_version_is_approved_on_its_own_page(gate: Gate, console: str, page: Page) -> None:
+    execution, approval, _ = gate.ask("on-the-page-of-its-version")
+
+    page.goto(f"{console}/models/{gate.package}")
+    form = page.locator(f'form[action="/approvals/{approval.approval_id}"]')
+    form.get_by_label("Comment, needed to reject").fill("better")
+    form.get_by_role("button", name="Approve").click()
+
+    expect(page.get_by_text("Approved by arn:aws:sts::111111111111:user/moto").first).to_be_visible()
+    assert gate.ended(execution)["status"] == "SUCCEEDED"
+    page.get_by_role("link", name="The model's page").click()
+    expect(page.get_by_text("approve by arn:aws:sts::111111111111:user/moto").first).to_be_visible()
 
 
 @pytest.mark.parametrize(
@@ -171,5 +176,5 @@ def test_services_that_do_not_answer_are_named(gate: Gate) -> None:
         finally:
             gate.installation.start()
 
-    assert status == 502
+    assert status == 503
     assert "Nothing answers at" in page
