@@ -55,7 +55,7 @@ def upload_bundle(services: Services, bundle: Bundle, bucket: str) -> str:
     """
     s3 = services("s3")
     marker = f"{bundle.prefix}/sourcedir.tar.gz"
-    if not _exists(services, bucket, marker):
+    if not is_there(services, bucket, marker):
         for path in sorted(bundle.objects, key=lambda path: (path == "sourcedir.tar.gz", path)):
             s3.put_object(Bucket=bucket, Key=f"{bundle.prefix}/{path}", Body=bundle.objects[path])
     return f"s3://{bucket}/{bundle.prefix}"
@@ -103,7 +103,8 @@ def _files(root: Path, folder: str) -> dict[str, bytes]:
     }
 
 
-def _exists(services: Services, bucket: str, key: str) -> bool:
+def is_there(services: Services, bucket: str, key: str) -> bool:
+    """Whether the bucket has that object."""
     try:
         services("s3").head_object(Bucket=bucket, Key=key)
     except ClientError as error:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from stagegate.errors import ConfigurationError
+from stagegate.profiles import check_region, read_profile
 
 FILE = "stagegate.toml"
 
@@ -25,6 +26,8 @@ class Config:
     """`local`: the runtime on this machine. `aws`: the account of the AWS credentials in use."""
     endpoint_url: str = "http://127.0.0.1:4566"
     """Where the services answer when the target is `local`."""
+    profile: str = ""
+    """Of AWS's configuration files; "" for the credentials that boto3 finds by itself."""
     region: str = "us-east-1"
     data: Path = Path(".stagegate/local")
     """The data directory of the local runtime, below `root` unless absolute."""
@@ -38,6 +41,10 @@ class Config:
     """Who mails come from: on AWS an identity in SES. Without one they go to an SNS topic, as text."""
     webhook_url: str = ""
     """Gets a signed POST for each request and each decision."""
+    remove_staging: bool = False
+    """Whether the staging stack is taken away once production has passed its tests."""
+    platform: Mapping[str, str] = field(default_factory=dict)
+    """Parameters of deploy/platform.yaml, by their names there."""
     accuracy_threshold: float = 0.60
     hyperparameters: Mapping[str, str] = field(default_factory=dict)
     """Given to the training script, over its own defaults."""
@@ -63,8 +70,14 @@ ENVIRONMENT = {
     "STAGEGATE_TARGET": "target",
     "STAGEGATE_DATA": "data",
     "AWS_ENDPOINT_URL": "endpoint_url",
+    "AWS_PROFILE": "profile",
+    "AWS_DEFAULT_REGION": "region",
     "AWS_REGION": "region",
 }
+"""A later variable counts where two are of one setting."""
+
+
+_OF_PROFILE = ("region", "endpoint_url")
 
 
 def load_config(
@@ -81,8 +94,14 @@ def load_config(
             settings |= tomllib.loads(path.read_text())
         except tomllib.TOMLDecodeError as error:
             raise ConfigurationError(f"{path} is not valid TOML: {error}") from error
-    settings |= {name: environment[key] for key, name in ENVIRONMENT.items() if environment.get(key)}
-    settings |= {name: value for name, value in (flags or {}).items() if value is not None}
+    settings = _with_profile(
+        settings,
+        {name: environment[key] for key, name in ENVIRONMENT.items() if environment.get(key)},
+        {name: value for name, value in (flags or {}).items() if value is not None},
+        environment=environment,
+    )
+    if "region" in settings:
+        check_region(str(settings["region"]))
     config = replace(Config(root=root), **{name: _checked(name, value) for name, value in settings.items()})
     if config.required_approvals > len(config.approvers):
         raise ConfigurationError(
@@ -90,6 +109,31 @@ def load_config(
             f"{len(config.approvers)}, as many as there are approvers"
         )
     return config
+
+
+def _with_profile(
+    file: dict[str, Any],
+    variables: dict[str, Any],
+    flags: dict[str, Any],
+    *,
+    environment: Mapping[str, str],
+) -> dict[str, Any]:
+    """All settings, with what a profile says of them: a named one as the environment does, but weaker.
+
+    A profile that is named by nobody, or in stagegate.toml itself, gives way to stagegate.toml. The local
+    runtime takes any credentials, so a profile counts there only where a flag or stagegate.toml asks for it.
+    """
+    is_local = (file | variables | flags).get("target", Config.target) == "local"
+    if is_local:
+        variables = {name: value for name, value in variables.items() if name != "profile"}
+    named = (file | variables | flags).get("profile", "")
+    if is_local and not named:
+        return file | variables | flags
+    profile = read_profile(str(named), environment)
+    of_profile = {name: profile[name] for name in _OF_PROFILE if name in profile}
+    is_asked_for = "profile" in variables | flags
+    weaker = file | of_profile if is_asked_for else of_profile | file
+    return weaker | variables | flags
 
 
 def find_root(start: Path) -> Path:
@@ -106,10 +150,10 @@ def _checked(name: str, value: Any) -> Any:
         raise ConfigurationError(f"{FILE}: there is no setting '{name}'; there are {', '.join(kinds)}")
     if name == "data":
         return Path(value)
-    if name in ("hyperparameters", "preprocess"):
+    if name in ("hyperparameters", "preprocess", "platform"):
         if not isinstance(value, Mapping):
             raise ConfigurationError(f"{FILE}: '{name}' is {value!r}; it should be a table")
-        return {str(key): str(setting) for key, setting in value.items()}
+        return {str(key): _text(setting) for key, setting in value.items()}
     if name == "approvers":
         addresses = [value] if isinstance(value, str) else value
         if not isinstance(addresses, list) or not addresses or not all(map(_is_address, addresses)):
@@ -121,9 +165,9 @@ def _checked(name: str, value: Any) -> Any:
         if isinstance(value, bool) or not isinstance(value, int) or value < 1:
             raise ConfigurationError(f"{FILE}: required_approvals is {value!r}; it should be 1 or more")
         return value
-    if name == "four_eyes":
+    if name in ("four_eyes", "remove_staging"):
         if not isinstance(value, bool):
-            raise ConfigurationError(f"{FILE}: four_eyes is {value!r}; it should be true or false")
+            raise ConfigurationError(f"{FILE}: {name} is {value!r}; it should be true or false")
         return value
     if name == "accuracy_threshold":
         if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
@@ -136,6 +180,13 @@ def _checked(name: str, value: Any) -> Any:
     if name == "target" and value not in ("local", "aws"):
         raise ConfigurationError(f"target is '{value}'; it should be 'local' or 'aws'")
     return value
+
+
+def _text(value: Any) -> str:
+    """As parameters and options are: lists with commas, and `true` as it is written."""
+    if isinstance(value, list):
+        return ",".join(map(_text, value))
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _is_address(value: Any) -> bool:

@@ -17,17 +17,19 @@ from rich.markup import escape
 from stagegate import display, local_server, models, pipeline
 from stagegate.aws import Services, explained
 from stagegate.config import Config
+from stagegate.cost import PRICES, Assumptions, estimate, measured_minutes, read_prices, read_usage, summary
 from stagegate.deployment import Platform, deploy_platform, read_platform
+from stagegate.doctor import default_files, read_project
 from stagegate.errors import ReleaseFailed
 from stagegate.inbox import Mail, approve_by_link, read_inbox
 
 Found = TypeVar("Found")
 
 _IMAGES_PER_CLASS = 200
-_PICTURE = 4
-"""Which of a class's test pictures is classified at the end."""
-_RIGHT_PREDICTIONS = 5
-"""Of one test image a class, so many must be right."""
+_PICTURES = slice(4, 6)
+"""Which of a class's test pictures are classified at the end."""
+_RIGHT_PREDICTIONS = 8
+"""Of two test pictures a class, so many must be right."""
 _WAIT_SECONDS = 30.0
 
 
@@ -45,9 +47,13 @@ def run_demo(console: Console, config: Config, *, keep: bool) -> None:
     config = replace(config, target="local", endpoint_url=endpoint_url, data=data)
     try:
         with explained(config):
-            Demo(console, config).release()
+            demo = Demo(console, config, keep=keep)
+            demo.release()
+            costs = demo.costs()
         console.print(f"\n[bold green]Released[/] in {display.duration(time.monotonic() - began)}.")
         _say_where(console, config, keep=keep)
+        for line in costs:
+            console.print(line, highlight=False, soft_wrap=True)
     except BaseException:
         console.print(
             f"\n[red]The demo did not succeed.[/] What there is lies in {data}; see server.log there."
@@ -62,9 +68,10 @@ def run_demo(console: Console, config: Config, *, keep: bool) -> None:
 class Demo:
     """The steps of the demo, in the order in which they happen."""
 
-    def __init__(self, console: Console, config: Config) -> None:
+    def __init__(self, console: Console, config: Config, *, keep: bool) -> None:
         self._console = console
         self._config = config
+        self._keep = keep
         self._services = Services(config)
         self._mails_seen = 0
 
@@ -75,6 +82,20 @@ class Demo:
         run_id = self._build(platform, dataset)
         self._deploy(platform, run_id)
         self._predict(dataset)
+
+    def costs(self) -> tuple[str, ...]:
+        """What the same costs on AWS, were its jobs as fast there: a line for a run, one for a month."""
+        root = self._config.root
+        estimated = estimate(
+            read_usage(read_project(default_files(root), root=root), root=root),
+            read_prices(PRICES),
+            Assumptions(),
+            approvers=len(self._config.approvers),
+            mails_by="ses" if self._config.sender else "sns",
+            measured=measured_minutes(self._services, read_platform(self._services)),
+        )
+        run, month = summary(estimated)
+        return (f"{run} Its jobs as long as they took here; `stagegate cost` has each item.", month)
 
     def _draw_dataset(self) -> Path:
         self._heading(
@@ -96,7 +117,7 @@ class Demo:
     def _bring_up(self) -> None:
         self._heading("The platform", "AWS on this machine, and the stack of deploy/platform.yaml on it")
         with display.step(self._console, f"local runtime at {self._config.endpoint_url}"):
-            local_server.start(self._config, with_parent=True)
+            local_server.start(self._config, with_parent=not self._keep)
         with display.step(
             self._console, "stack: buckets, roles, functions, table, topic, rule, state machines"
         ):
@@ -110,7 +131,9 @@ class Demo:
 
         def show_evaluation() -> None:
             model = next(
-                model for model in models.list_models(self._services, platform) if model.run_id == run_id
+                model
+                for model in models.list_models(self._services, platform).models
+                if model.run_id == run_id
             )
             evaluation = self._object(
                 f"s3://{platform.data_bucket}/{model.evaluation_prefix}/evaluation.json"
@@ -174,7 +197,7 @@ class Demo:
         return asking[self._mails_seen - 1]
 
     def _predict(self, dataset: Path) -> None:
-        self._heading("Production", "one test picture of each class, classified by the production endpoint")
+        self._heading("Production", "two test pictures of each class, classified by the production endpoint")
         predictions = []
         for truth, name, body in _test_images(dataset):
             predictions.append((models.invoke(self._services, "production", image=name, body=body), truth))
@@ -207,7 +230,7 @@ class Demo:
 
 
 def _test_images(dataset: Path) -> Iterator[tuple[str, str, bytes]]:
-    """A picture of each class of the test set: class, file name, content."""
+    """Two pictures of each class of the test set: class, file name, content."""
     with zipfile.ZipFile(dataset) as archive:
         names = sorted(
             name for name in archive.namelist() if name.startswith("seg_test/") and name.endswith(".jpg")
@@ -216,8 +239,8 @@ def _test_images(dataset: Path) -> Iterator[tuple[str, str, bytes]]:
         for name in names:
             classes.setdefault(Path(name).parent.name, []).append(name)
         for truth, pictures in sorted(classes.items()):
-            name = pictures[_PICTURE]
-            yield truth, f"{truth}/{Path(name).name}", archive.read(name)
+            for name in pictures[_PICTURES]:
+                yield truth, f"{truth}/{Path(name).name}", archive.read(name)
 
 
 def _say_where(console: Console, config: Config, *, keep: bool) -> None:
@@ -233,6 +256,8 @@ def _say_where(console: Console, config: Config, *, keep: bool) -> None:
     look = f"AWS_ENDPOINT_URL={config.endpoint_url} STAGEGATE_DATA={data} .venv/bin/stagegate"
     if not keep:
         console.print(f"Start it again:  {look} up", soft_wrap=True)
-    console.print(f"Look around:     {look} runs", soft_wrap=True)
+    console.print(f"Look around:     {look} console", soft_wrap=True)
     if keep:
+        address = local_server.console_address(config.endpoint_url)
+        console.print(f"In a browser:    {address}", soft_wrap=True)
         console.print(f"Stop it:         {look} down", soft_wrap=True)

@@ -15,8 +15,9 @@ from rich.spinner import Spinner
 from rich.table import Table
 
 from stagegate.aws import Services
+from stagegate.job_logs import LogFollower
 from stagegate.models import Prediction
-from stagegate.pipeline import RunEnded, StateEntered, StateExited, TaskStarted, follow, job_log
+from stagegate.pipeline import RunEnded, StateEntered, StateExited, TaskStarted, follow
 
 STATUS_STYLES = {
     "SUCCEEDED": "green",
@@ -52,6 +53,16 @@ def duration(seconds: float) -> str:
     return f"{seconds // 3600:.0f} h {seconds % 3600 // 60:.0f} min"
 
 
+def short_name(name: str) -> str:
+    """Enough of a run's name to tell it by: EventBridge's are 73 characters long."""
+    return name if len(name) <= 24 else f"{name[:13]}…"
+
+
+def short_trigger(trigger: str) -> str:
+    """`commit 3f1c2d4b5a69` of `commit 3f1c2d4b5a69…87 of models/main`."""
+    return re.sub(r"^commit ([0-9a-f]{12})[0-9a-f]{28} of .*", r"commit \1", trigger)
+
+
 def metrics_of(line: str) -> str:
     """`train:loss=0.51 train:accuracy=0.8` as `train 0.510 / 0.800  (loss / accuracy)`."""
     groups: dict[str, dict[str, float]] = {}
@@ -85,8 +96,8 @@ class Following:
             console=console,
         )
         self._bar_task: TaskID | None = None
-        self._training: str = ""
-        self._lines = 0
+        self._log: LogFollower | None = None
+        """Of the training job that runs."""
         self._looked = 0.0
 
     def run(self, execution_arn: str) -> RunEnded:
@@ -101,8 +112,8 @@ class Following:
                     self._passed(progress)
                 elif isinstance(progress, RunEnded):
                     ended = progress
-                if self._training and time.monotonic() - self._looked > _LOG_SECONDS:
-                    self._read_training_log()
+                if self._log and time.monotonic() - self._looked > _LOG_SECONDS:
+                    self._read(self._log)
                 live.update(self._picture())
         self._console.print(f"  {styled(ended.status)} after {duration(ended.seconds)}")
         if ended.error or ended.cause:
@@ -111,7 +122,7 @@ class Following:
 
     def _started(self, task: TaskStarted) -> None:
         if task.resource.startswith("createTrainingJob"):
-            self._training, self._lines = task.job_name, 0
+            self._log = LogFollower(self._services, "TrainingJobs", task.job_name)
         if self._on_task:
             self._on_task(task)
 
@@ -120,20 +131,18 @@ class Following:
 
     def _passed(self, state: StateExited) -> None:
         self._running.pop(state.name, None)
-        if self._training and self._bar_task is not None:
-            self._read_training_log()
+        if self._log and self._bar_task is not None:
+            self._read(self._log)
         if self._bar_task is not None:
             self._bar.remove_task(self._bar_task)
             self._bar_task = None
-        self._training = ""
+        self._log = None
         mark = _MARKS[state.outcome]
         self._console.print(f"  {mark} {escape(state.name):<32} [dim]{duration(state.seconds):>12}[/]")
 
-    def _read_training_log(self) -> None:
+    def _read(self, log: LogFollower) -> None:
         self._looked = time.monotonic()
-        lines = job_log(self._services, "TrainingJobs", self._training, after=self._lines)
-        self._lines += len(lines)
-        for line in lines:
+        for line in log.advance():
             if match := _EPOCH.match(line.text):
                 self._show_epoch(match, line.text)
 

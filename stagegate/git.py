@@ -22,6 +22,31 @@ def current_author(root: Path) -> str:
         return ""
 
 
+def changed_files(root: Path, base: str, commit: str) -> tuple[str, ...] | None:
+    """What differs between two commits; None where `base` is not in this history any more."""
+    try:
+        changed = _git(root, "diff", "--name-only", "--no-renames", "-z", base, commit)
+    except subprocess.CalledProcessError:
+        return None
+    return tuple(name for name in changed.split("\0") if name)
+
+
+def is_behind(root: Path, commit: str, other: str) -> bool:
+    """Whether `other` has all that `commit` has, and more."""
+    try:
+        return commit != other and _git(root, "merge-base", commit, other) == commit
+    except subprocess.CalledProcessError:  # one of them is not in this history, or they share none
+        return False
+
+
+def file_at(root: Path, commit: str, path: str) -> str:
+    """What was in a file; "" where there was none."""
+    try:
+        return _git(root, "show", f"{commit}:./{path}")
+    except subprocess.CalledProcessError:
+        return ""
+
+
 def _git(root: Path, *arguments: str) -> str:
     done = subprocess.run(["git", *arguments], cwd=root, check=True, capture_output=True, text=True)
     return done.stdout.strip()

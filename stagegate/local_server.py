@@ -11,6 +11,7 @@ import time
 import urllib.error
 import urllib.request
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 from stagegate.config import Config
@@ -18,6 +19,7 @@ from stagegate.errors import NotInterrupted, NotReachable
 
 _START_SECONDS = 60.0
 _STOP_SECONDS = 30.0
+_LIBC = ctypes.CDLL(None)  # loaded here: a child that other threads have forked must not load anything
 
 
 def is_answering(endpoint_url: str) -> bool:
@@ -27,6 +29,15 @@ def is_answering(endpoint_url: str) -> bool:
             return bool(response.status == 200)
     except (urllib.error.URLError, OSError):
         return False
+
+
+def console_address(endpoint_url: str) -> str:
+    """Where the console of the local runtime is; "" for one without. Raises NotReachable."""
+    try:
+        with urllib.request.urlopen(f"{endpoint_url}/_stagegate/health", timeout=5) as response:  # noqa: S310
+            return str(json.load(response).get("console", ""))
+    except OSError as error:
+        raise NotReachable(f"No local runtime answers at {endpoint_url}.") from error
 
 
 def interrupt_training_job(endpoint_url: str, name: str, *, seconds: float) -> None:
@@ -46,6 +57,21 @@ def interrupt_training_job(endpoint_url: str, name: str, *, seconds: float) -> N
         raise NotReachable(f"No local runtime answers at {endpoint_url}.") from error
 
 
+def iam_usage(endpoint_url: str, *, clear: bool = False) -> dict[str, Any]:
+    """What roles have asked the local runtime for, by its record; `clear` begins a new one first.
+
+    Raises NotReachable.
+    """
+    method = "DELETE" if clear else "GET"
+    request = urllib.request.Request(f"{endpoint_url}/_stagegate/iam", method=method)  # noqa: S310
+    try:
+        with urllib.request.urlopen(request, timeout=30) as response:  # noqa: S310
+            usage: dict[str, Any] = json.load(response)
+            return usage
+    except OSError as error:
+        raise NotReachable(f"No local runtime answers at {endpoint_url}.") from error
+
+
 def free_port() -> int:
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
@@ -53,7 +79,9 @@ def free_port() -> int:
         return port
 
 
-def start(config: Config, *, with_parent: bool = False) -> "subprocess.Popen[bytes]":
+def start(
+    config: Config, *, with_parent: bool = False, enforce_iam: bool = False
+) -> "subprocess.Popen[bytes]":
     """Start the runtime of `config` in the background and wait until it is ready; gives its process.
 
     `with_parent` ends it with the process that started it, however that ends. Its output goes to
@@ -64,12 +92,16 @@ def start(config: Config, *, with_parent: bool = False) -> "subprocess.Popen[byt
     log = folder / "server.log"
     with log.open("ab") as output:
         process = subprocess.Popen(
-            [sys.executable, "-m", "stagegate", "local", "--port", str(_port(config)), "--data", str(folder)],
+            [
+                *(sys.executable, "-m", "stagegate", "local"),
+                *("--port", str(_port(config)), "--data", str(folder), "--region", config.region),
+                *(["--enforce-iam"] if enforce_iam else []),
+            ],
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
             start_new_session=True,
-            preexec_fn=_end_with_parent if with_parent else None,
+            preexec_fn=end_with_parent if with_parent else None,
             cwd=config.root,
         )
     _pid_file(folder).write_text(str(process.pid))
@@ -101,9 +133,9 @@ def stop(folder: Path) -> bool:
     return running
 
 
-def _end_with_parent() -> None:
+def end_with_parent() -> None:
     """Have the kernel stop this process when its parent is gone (Linux: prctl(2), PR_SET_PDEATHSIG)."""
-    ctypes.CDLL(None).prctl(1, signal.SIGTERM)
+    _LIBC.prctl(1, signal.SIGTERM)
 
 
 def _port(config: Config) -> int:

@@ -1,18 +1,22 @@
 """What has been registered and what serves where, and predictions from it: through boto3 alone."""
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from botocore.exceptions import ClientError
+from botocore.exceptions import ClientError, ParamValidationError
 
 from stagegate.aws import Services, error_code
 from stagegate.deployment import Platform
 from stagegate.errors import ConfigurationError, NotFound
 
 STAGES = ("staging", "production")
+MODELS = 25
+"""Versions on a page."""
+_THREADS = 8
 CONTENT_TYPES = {
     ".jpg": "image/jpeg",
     ".jpeg": "image/jpeg",
@@ -35,6 +39,10 @@ class Model:
     commit: str
     evaluation_prefix: str
     """Where the evaluation lies in the data bucket: in an earlier run's folder where it was reused."""
+    artifact: str
+    """The URI of its model.tar.gz."""
+    properties: dict[str, str]
+    """All of CustomerMetadataProperties: where it is from, and who decided."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,24 +63,75 @@ class Prediction:
     probabilities: dict[str, float]
 
 
-def list_models(services: Services, platform: Platform) -> list[Model]:
-    """Every version, newest first."""
+@dataclass(frozen=True, kw_only=True)
+class ModelPage:
+    models: list[Model]
+    following: str
+    """Where the next page begins, for `list_models`; "" after the last."""
+
+
+def list_models(services: Services, platform: Platform, *, begin: str = "", count: int = MODELS) -> ModelPage:
+    """Versions, the newest first, from `begin` on. Raises NotFound for a `begin` that is none of AWS's.
+
+    Each is described by a call of its own: BatchDescribeModelPackage has neither the accuracy nor the run.
+    """
     sagemaker = services("sagemaker")
-    pages = sagemaker.get_paginator("list_model_packages").paginate(
-        ModelPackageGroupName=platform.model_package_group, SortBy="CreationTime", SortOrder="Descending"
-    )
-    packages = [
-        sagemaker.describe_model_package(ModelPackageName=summary["ModelPackageArn"])
-        for page in pages
-        for summary in page["ModelPackageSummaryList"]
-    ]
-    return [_model(package) for package in packages]
+    try:
+        listed = sagemaker.list_model_packages(
+            ModelPackageGroupName=platform.model_package_group,
+            SortBy="CreationTime",
+            SortOrder="Descending",
+            MaxResults=count,
+            **({"NextToken": begin} if begin else {}),
+        )
+    except (ClientError, ParamValidationError) as error:
+        if begin and (isinstance(error, ParamValidationError) or error_code(error) == "ValidationException"):
+            raise NotFound("This page of the list is none of AWS's: go to the first page.") from error
+        raise
+    arns = [summary["ModelPackageArn"] for summary in listed["ModelPackageSummaryList"]]
+    with ThreadPoolExecutor(_THREADS) as threads:
+        described = list(threads.map(lambda arn: _described(services, arn), arns))
+    models = [model for model in described if model is not None]
+    return ModelPage(models=models, following=listed.get("NextToken", ""))
+
+
+def latest_models(services: Services, platform: Platform, *, limit: int) -> list[Model]:
+    """So many versions at most, the newest first."""
+    found: list[Model] = []
+    begin = ""
+    while len(found) < limit:
+        page = list_models(services, platform, begin=begin, count=min(limit - len(found), 100))
+        found += page.models
+        begin = page.following
+        if not begin:
+            break
+    return found
+
+
+def _described(services: Services, arn: str) -> Model | None:
+    """None for one that was deleted meanwhile."""
+    try:
+        return find_model(services, arn)
+    except NotFound:
+        return None
+
+
+def find_model(services: Services, arn: str) -> Model:
+    """The version of this ARN. Raises NotFound."""
+    try:
+        return _model(services("sagemaker").describe_model_package(ModelPackageName=arn))
+    except (ClientError, ParamValidationError) as error:
+        is_absent = isinstance(error, ParamValidationError) or error_code(error) == "ValidationException"
+        if not is_absent:
+            raise
+        raise NotFound(f"There is no model package '{arn}': see `stagegate models`.") from error
 
 
 def _model(package: dict[str, Any]) -> Model:
+    containers = package.get("InferenceSpecification", {}).get("Containers", [{}])
     properties = package.get("CustomerMetadataProperties", {})
     return Model(
-        version=package["ModelPackageVersion"],
+        version=package.get("ModelPackageVersion", 0),
         arn=package["ModelPackageArn"],
         approval_status=package["ModelApprovalStatus"],
         approval_description=package.get("ApprovalDescription", ""),
@@ -81,6 +140,8 @@ def _model(package: dict[str, Any]) -> Model:
         run_id=properties.get("RunId", ""),
         commit=properties.get("Commit", ""),
         evaluation_prefix=properties.get("EvaluationPrefix", ""),
+        artifact=containers[0].get("ModelDataUrl", ""),
+        properties=properties,
     )
 
 
@@ -92,12 +153,9 @@ def list_endpoints(services: Services) -> list[Endpoint]:
 
 def _endpoint(services: Services, stage: str) -> Endpoint | None:
     sagemaker, name = services("sagemaker"), endpoint_name(services, stage)
-    try:
-        endpoint = sagemaker.describe_endpoint(EndpointName=name)
-    except ClientError as error:
-        if "Could not find" in error.response["Error"]["Message"]:
-            return None
-        raise
+    endpoint = find_endpoint(services, name)
+    if endpoint is None:
+        return None
     config = sagemaker.describe_endpoint_config(EndpointConfigName=endpoint["EndpointConfigName"])
     model = sagemaker.describe_model(ModelName=config["ProductionVariants"][0]["ModelName"])
     containers = [model["PrimaryContainer"]] if "PrimaryContainer" in model else model["Containers"]
@@ -108,6 +166,17 @@ def _endpoint(services: Services, stage: str) -> Endpoint | None:
         model_package_arn=containers[0].get("ModelPackageName", ""),
         updated=endpoint["LastModifiedTime"],
     )
+
+
+def find_endpoint(services: Services, name: str) -> dict[str, Any] | None:
+    """As DescribeEndpoint has it; None where there is none."""
+    try:
+        endpoint: dict[str, Any] = services("sagemaker").describe_endpoint(EndpointName=name)
+    except ClientError as error:
+        if "Could not find" in error.response["Error"]["Message"]:
+            return None
+        raise
+    return endpoint
 
 
 def endpoint_name(services: Services, stage: str) -> str:

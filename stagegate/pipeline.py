@@ -11,9 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
-from botocore.exceptions import ClientError
-
-from stagegate.aws import Services, error_code
+from stagegate.aws import Services
 from stagegate.deployment import Platform, upload_code
 from stagegate.errors import ConfigurationError, NotFound
 from stagegate.git import current_author, current_commit
@@ -23,7 +21,7 @@ _POLL_SECONDS = {"local": 0.4, "aws": 2.0}
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """An execution of one of the two state machines."""
+    """An execution of one of the state machines."""
 
     name: str
     arn: str
@@ -38,7 +36,10 @@ class Run:
 
 
 def upload_dataset(services: Services, platform: Platform, dataset: str) -> str:
-    """The URI of a dataset: a local zip is uploaded below `datasets/`, an S3 URI is taken as it is."""
+    """The URI of a dataset: a local zip is uploaded below `uploads/`, an S3 URI is taken as it is.
+
+    Not below `datasets/`: what comes there starts a run of its own.
+    """
     if dataset.startswith("s3://"):
         return dataset
     path = Path(dataset)
@@ -46,8 +47,8 @@ def upload_dataset(services: Services, platform: Platform, dataset: str) -> str:
         raise ConfigurationError(
             f"'{dataset}' is neither a file nor an s3:// URI; give a zip of class folders"
         )
-    services("s3").upload_file(str(path), platform.data_bucket, f"datasets/{path.name}")
-    return f"s3://{platform.data_bucket}/datasets/{path.name}"
+    services("s3").upload_file(str(path), platform.data_bucket, f"uploads/{path.name}")
+    return f"s3://{platform.data_bucket}/uploads/{path.name}"
 
 
 def start_build(
@@ -76,6 +77,7 @@ def start_build(
                 "CodeUri": upload_code(services),
                 "Commit": current_commit(config.root),
                 "StartedBy": started_by(services),
+                "Trigger": "person",
                 "Approval": dict(approval or {}),
                 "AccuracyThreshold": config.accuracy_threshold,
                 "HyperParameters": dict(config.hyperparameters),
@@ -108,7 +110,14 @@ def start_deploy(
     execution = services("stepfunctions").start_execution(
         stateMachineArn=platform.model_deploy_arn,
         name=new_run_id().replace("r-", "d-", 1),
-        input=json.dumps({"ModelPackageArn": model_package_arn, "Approval": dict(approval or {})}),
+        input=json.dumps(
+            {
+                "ModelPackageArn": model_package_arn,
+                "StartedBy": started_by(services),
+                "Trigger": "person",
+                "Approval": dict(approval or {}),
+            }
+        ),
     )
     arn: str = execution["executionArn"]
     return arn
@@ -120,7 +129,7 @@ def new_run_id() -> str:
 
 
 def list_runs(services: Services, platform: Platform, *, limit: int = 20) -> list[Run]:
-    """The latest executions of both state machines, newest first."""
+    """The latest executions of all state machines, newest first."""
     runs = []
     for machine in platform.state_machines:
         page = services("stepfunctions").list_executions(stateMachineArn=machine, maxResults=limit)
@@ -138,12 +147,23 @@ def list_runs(services: Services, platform: Platform, *, limit: int = 20) -> lis
     return sorted(runs, key=lambda run: run.started, reverse=True)[:limit]
 
 
+def trigger_of(services: Services, run: Run) -> str:
+    """What started it, as its input says: `commit 3f1c2d… of models/main`, `new data`, `person`."""
+    given = json.loads(services("stepfunctions").describe_execution(executionArn=run.arn).get("input", "{}"))
+    return str(given.get("Trigger", "")) if isinstance(given, dict) else ""
+
+
 def find_run(services: Services, platform: Platform, name: str | None) -> Run:
-    """The run of that name or execution ARN; the latest for None."""
+    """The run of that name or execution ARN, or the one whose name begins so; the latest for None."""
     runs = list_runs(services, platform, limit=1000)
     for run in runs:
         if name is None or name in (run.name, run.arn):
             return run
+    begin_so = [run for run in runs if run.name.startswith(name or "")]
+    if len(begin_so) == 1:
+        return begin_so[0]
+    if begin_so:
+        raise NotFound(f"{len(begin_so)} runs begin with '{name}': give more of the name.")
     raise NotFound(
         "There are no runs yet." if name is None else f"There is no run '{name}': see `stagegate runs`."
     )
@@ -277,29 +297,3 @@ def follow(services: Services, execution_arn: str) -> Iterator[Progress | None]:
         if not advanced:
             yield None
             time.sleep(_POLL_SECONDS["local" if services.config.is_local else "aws"])
-
-
-@dataclass(frozen=True, kw_only=True)
-class LogLine:
-    text: str
-    time: datetime
-
-
-def job_log(services: Services, kind: str, job_name: str, *, after: int = 0) -> list[LogLine]:
-    """The lines of a job's log from the `after`-th on; none while there is no log. `kind`: TrainingJobs, …"""
-    group = f"/aws/sagemaker/{kind}"
-    try:
-        pages = (
-            services("logs")
-            .get_paginator("filter_log_events")
-            .paginate(logGroupName=group, logStreamNamePrefix=f"{job_name}/")
-        )
-        events = [event for page in pages for event in page["events"]]
-    except ClientError as error:
-        if error_code(error) == "ResourceNotFoundException":
-            return []
-        raise
-    return [
-        LogLine(text=event["message"], time=datetime.fromtimestamp(event["timestamp"] / 1000, UTC))
-        for event in events[after:]
-    ]

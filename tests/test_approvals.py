@@ -27,6 +27,8 @@ def platform(**changes: str) -> Platform:
             "approval_record": "record",
             "signing_key_arn": "key",
             "decision_url": "http://127.0.0.1/",
+            "ci_arn": "arn:ci",
+            "clone_url": "http://127.0.0.1/v1/repos/stagegate",
             **changes,
         }
     )

@@ -9,19 +9,39 @@ ROOT = Path(__file__).parent.parent
 PIPELINE = ("workflows", "training", "evaluation", "deploy")
 
 SERVICES = {
-    "alarms": ("alarms", "alarm"),
     "builds": ("builds", "build", "buildspec"),
+    "cloudwatch": ("alarms", "alarm", "metrics", "metric"),
+    "codecommit": ("codecommit", "git"),
     "events": ("events", "event"),
     "functions": ("functions", "function"),
     "logs": ("logs",),
     "mail": ("mail", "smtp", "inbox"),
     "sagemaker": ("sagemaker",),
+    "scaling": ("scaling",),
+    "schedules": ("schedules", "schedule"),
     "stacks": ("stacks",),
     "states": ("states",),
+    "sts": ("sts",),
 }
 """Of stagegate.local, the parts that are services, by the beginnings of the names of their modules."""
 
-SHARED = {"apis", "archives", "launcher", "log_stream", "processes", "service", "store", "s3"}
+SHARED = {
+    "apis",
+    "archives",
+    "clock",
+    "deliveries",
+    "event_patterns",
+    "identity",
+    "launcher",
+    "log_stream",
+    "pages",
+    "processes",
+    "recurrence",
+    "service",
+    "store",
+    "s3",
+    "targets",
+}
 """What of stagegate.local every service may import."""
 
 

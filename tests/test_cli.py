@@ -1,6 +1,7 @@
 """The commands at a prompt: what they refuse, and what they show of the inbox."""
 
 import json
+import time
 
 import click
 import pytest
@@ -44,12 +45,16 @@ def test_the_rules_are_given_as_the_state_machine_takes_them() -> None:
 
 def test_the_inbox_lists_and_shows_mails(local: Local) -> None:
     local.client("sesv2").create_email_identity(EmailIdentity="releases@example.com")
-    for subject in ("Approval: [bold]one[/]", "Approval: two"):
+    for count, subject in enumerate(("Approval: [bold]one[/]", "Approval: two"), start=1):
         local.client("sesv2").send_email(
             FromEmailAddress="releases@example.com",
             Destination={"ToAddresses": ["ada@example.com"]},
             Content={"Simple": {"Subject": {"Data": subject}, "Body": {"Text": {"Data": "Look: https://x"}}}},
         )
+        deadline = time.monotonic() + 30
+        while len(json.loads(local.get("/_stagegate/inbox"))) < count:  # mail is on its way for a moment
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
     at = ("--endpoint-url", local.endpoint_url, "inbox")
 
     listed, shown, missing, as_json = (
@@ -62,6 +67,46 @@ def test_the_inbox_lists_and_shows_mails(local: Local) -> None:
     assert "To:    ada@example.com" in shown.output and "Look: https://x" in shown.output
     assert missing.exit_code == 1
     assert [mail["subject"] for mail in json.loads(as_json.stdout)] == ["Approval: two"]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("--target", "aws", "inbox"),
+        ("inbox", "--target", "aws"),
+        ("inbox", "--target=aws"),
+        ("inbox", "1", "--target", "aws", "--json"),
+    ],
+    ids=" ".join,
+)
+def test_the_target_may_stand_before_and_after_the_command(arguments: tuple[str, ...]) -> None:
+    refused = stagegate(*arguments)
+
+    assert refused.exit_code == 1
+    assert "The inbox is the local runtime's: on AWS, mail goes to its recipients." in refused.stderr
+
+
+def test_what_stands_after_the_command_is_checked_as_before_it() -> None:
+    nowhere, nothing = stagegate("inbox", "--target", "mars"), stagegate("inbox", "--target")
+
+    assert (nowhere.exit_code, nothing.exit_code) == (2, 2)
+    assert "'mars' is not one of 'local', 'aws'" in nowhere.stderr
+    assert "Option '--target' requires an argument." in nothing.stderr
+
+
+def test_no_command_has_an_option_that_is_everywhere() -> None:
+    def options(command: click.Command) -> set[str]:
+        return {name for option in command.params for name in (*option.opts, *option.secondary_opts)}
+
+    def within(group: click.Group) -> set[str]:
+        return set().union(
+            *(
+                options(it) | (within(it) if isinstance(it, click.Group) else set())
+                for it in group.commands.values()
+            )
+        )
+
+    assert options(main) & within(main) == set()
 
 
 def test_there_is_no_inbox_on_aws_and_none_where_nothing_runs() -> None:

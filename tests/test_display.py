@@ -4,7 +4,14 @@ import json
 import pytest
 from rich.console import Console
 
-from stagegate.display import confusion_table, duration, metrics_of, predictions_table
+from stagegate.display import (
+    confusion_table,
+    duration,
+    metrics_of,
+    predictions_table,
+    short_name,
+    short_trigger,
+)
 from stagegate.models import Prediction
 
 
@@ -42,6 +49,13 @@ def test_predictions_are_marked_right_or_wrong_and_names_are_not_markup():
         ["✘", "b.jpg", "sea", "sea", "60.0%", "mountain", "40.0%"],
         ["b.jpg", "sea", "sea", "60.0%", "mountain", "40.0%"],
     ]
+
+
+def test_what_is_long_and_says_little_is_shortened():
+    assert short_name("r-20261123-071500-1a2b") == "r-20261123-071500-1a2b"
+    assert short_name("84636ade-0989-4ab7-a5a2-240d535bb58e_9ffe9af5-7070-577f-ab94") == "84636ade-0989…"
+    assert short_trigger(f"commit {'c' * 40} of models/main") == "commit cccccccccccc"
+    assert short_trigger("alarm stagegate-retrain-of-x") == "alarm stagegate-retrain-of-x"
 
 
 def test_an_epochs_line_fits_into_a_terminal():

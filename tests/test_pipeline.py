@@ -1,5 +1,6 @@
 """What the commands read of an execution's history."""
 
+import json
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
@@ -17,7 +18,9 @@ from stagegate.pipeline import (
     StateExited,
     TaskStarted,
     find_run,
+    list_runs,
     new_run_id,
+    trigger_of,
     upload_dataset,
 )
 
@@ -31,6 +34,8 @@ PLATFORM = Platform(
     approval_record="record",
     signing_key_arn="key",
     decision_url="http://127.0.0.1/",
+    ci_arn="",
+    clone_url="",
 )
 
 
@@ -156,8 +161,8 @@ def test_a_dataset_is_uploaded_and_an_uri_taken_as_it_is(services, tmp_path):
     services("s3").create_bucket(Bucket="data")
     (tmp_path / "scenes.zip").write_bytes(b"zip")
 
-    assert upload_dataset(services, PLATFORM, str(tmp_path / "scenes.zip")) == "s3://data/datasets/scenes.zip"
-    assert services("s3").get_object(Bucket="data", Key="datasets/scenes.zip")["Body"].read() == b"zip"
+    assert upload_dataset(services, PLATFORM, str(tmp_path / "scenes.zip")) == "s3://data/uploads/scenes.zip"
+    assert services("s3").get_object(Bucket="data", Key="uploads/scenes.zip")["Body"].read() == b"zip"
     assert upload_dataset(services, PLATFORM, "s3://elsewhere/x.zip") == "s3://elsewhere/x.zip"
 
 
@@ -166,7 +171,8 @@ def test_a_dataset_that_is_not_there_is_named(services):
         upload_dataset(services, PLATFORM, "none.zip")
 
 
-def test_a_run_that_is_not_there_is_named(services):
+@pytest.fixture
+def machines(services):
     build, deploy = (
         services("stepfunctions").create_state_machine(
             name=name,
@@ -175,7 +181,32 @@ def test_a_run_that_is_not_there_is_named(services):
         )["stateMachineArn"]
         for name in ("model-build", "model-deploy")
     )
-    platform = replace(PLATFORM, model_build_arn=build, model_deploy_arn=deploy)
+    return replace(PLATFORM, model_build_arn=build, model_deploy_arn=deploy)
 
+
+def start(services, platform, name, **given):
+    services("stepfunctions").start_execution(
+        stateMachineArn=platform.model_build_arn, name=name, input=json.dumps(given)
+    )
+
+
+def test_a_run_that_is_not_there_is_named(services, machines):
     with pytest.raises(NotFound, match="There is no run 'r-9'"):
-        find_run(services, platform, "r-9")
+        find_run(services, machines, "r-9")
+
+
+def test_a_run_is_found_by_the_beginning_of_its_name(services, machines):
+    for name in ("84636ade-0989_1", "84636ade-1111_2"):
+        start(services, machines, name)
+
+    assert find_run(services, machines, "84636ade-1").name == "84636ade-1111_2"
+    with pytest.raises(NotFound, match="2 runs begin with '84636ade': give more of the name"):
+        find_run(services, machines, "84636ade")
+
+
+def test_a_run_knows_what_started_it(services, machines):
+    start(services, machines, "by-an-event", Trigger="new data")
+    start(services, machines, "by-an-older-version")
+
+    by_name = {run.name: trigger_of(services, run) for run in list_runs(services, machines)}
+    assert by_name == {"by-an-event": "new data", "by-an-older-version": ""}

@@ -25,7 +25,16 @@ console = Console(emoji=False)  # an ARN with ":secret:" is no picture
 
 
 class Commands(click.Group):
-    """The group; prints our own errors as a sentence and exits 1."""
+    """The group; prints our own errors as a sentence and exits 1. Its options may stand after the command."""
+
+    def parse_args(self, context: click.Context, args: list[str]) -> list[str]:
+        options = {
+            name
+            for option in self.params
+            if isinstance(option, click.Option) and not option.is_flag
+            for name in option.opts
+        }
+        return super().parse_args(context, _with_options_first(args, options))
 
     def invoke(self, context: click.Context) -> Any:
         try:
@@ -33,6 +42,24 @@ class Commands(click.Group):
         except StagegateError as error:
             Console(stderr=True, emoji=False).print(f"[red]Error:[/] {escape(str(error))}", soft_wrap=True)
             sys.exit(1)
+
+
+def _with_options_first(args: list[str], options: set[str]) -> list[str]:
+    """`up --target aws` as `--target aws up`; what comes after `--` stays where it is.
+
+    Raises BadOptionUsage for one without its value: it would take the command for it.
+    """
+    first: list[str] = []
+    rest: list[str] = []
+    position = 0
+    while position < len(args) and args[position] != "--":
+        name, equals, _ = args[position].partition("=")
+        end = position + (1 if name not in options or equals else 2)
+        if end > len(args):
+            raise click.BadOptionUsage(name, f"Option '{name}' requires an argument.")
+        (first if name in options else rest).extend(args[position:end])
+        position = end
+    return [*first, *rest, *args[position:]]
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
@@ -43,7 +70,8 @@ class Commands(click.Group):
     help="Where the services are; stagegate.toml, else local.",
 )
 @click.option("--endpoint-url", help="Where the local runtime answers.  [env: AWS_ENDPOINT_URL]")
-@click.option("--region", help="The AWS region.  [env: AWS_REGION]")
+@click.option("--profile", help="Of AWS's configuration files: another account.  [env: AWS_PROFILE]")
+@click.option("--region", help="The AWS region.  [env: AWS_REGION, AWS_DEFAULT_REGION; the profile's]")
 @click.option("--project", help="The prefix of all names.  [env: STAGEGATE_PROJECT]")
 @click.pass_context
 def main(context: click.Context, /, **flags: str | None) -> None:
@@ -78,6 +106,9 @@ def served(function: Callable[..., None]) -> Callable[..., None]:
     return run
 
 
+enforce_iam = click.option(
+    "--enforce-iam", is_flag=True, help="Refuse a role what its policies do not allow, as AWS does."
+)
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
 
 

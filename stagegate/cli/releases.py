@@ -112,33 +112,39 @@ def pairs(settings: tuple[str, ...]) -> dict[str, str]:
 @click.option("--limit", default=20, show_default=True, type=click.IntRange(1, 1000))
 @as_json
 def runs(services: Services, platform: Platform, limit: int, as_json: bool) -> None:
-    """List the runs of both state machines, newest first.
+    """List the runs of all state machines, newest first, and what started them.
 
     \b
     Example:
       stagegate runs --limit 5
+      stagegate runs --json     with whole names
     """
     found = pipeline.list_runs(services, platform, limit=limit)
+    triggers = [pipeline.trigger_of(services, run) for run in found]
     if as_json:
-        print_json([asdict(run) for run in found])
+        both = zip(found, triggers, strict=True)
+        print_json([asdict(run) | {"trigger": trigger} for run, trigger in both])
         return
     rows = [
         [
-            escape(run.name),
+            escape(display.short_name(run.name)),
             escape(run.state_machine.removeprefix(f"{services.config.project}-")),
             display.styled(run.status),
             local_time(run.started),
             display.duration(run.seconds),
+            escape(display.short_trigger(trigger)),
         ]
-        for run in found
+        for run, trigger in zip(found, triggers, strict=True)
     ]
-    print_table("Runs", ("run", "state machine", "status", "started", "duration"), rows)
+    print_table("Runs", ("run", "state machine", "status", "started", "duration", "started by"), rows)
 
 
 @command
 @click.argument("name", metavar="RUN", required=False)
 def watch(services: Services, platform: Platform, name: str | None) -> None:
     """Follow RUN, or the latest one, state by state. Exits 1 when it does not succeed.
+
+    The first characters of its name do.
 
     \b
     Example:
@@ -155,16 +161,18 @@ def show(services: Services, execution_arn: str) -> None:
 
 
 @main.command("models")
+@click.option("--limit", default=models.MODELS, show_default=True, type=click.IntRange(1, 1000))
 @as_json
 @served
-def show_models(services: Services, platform: Platform, as_json: bool) -> None:
+def show_models(services: Services, platform: Platform, limit: int, as_json: bool) -> None:
     """List the registered model versions, newest first.
 
     \b
     Example:
       stagegate models
+      stagegate models --limit 100 --json
     """
-    found = models.list_models(services, platform)
+    found = models.latest_models(services, platform, limit=limit)
     if as_json:
         print_json([asdict(model) for model in found])
         return
@@ -172,7 +180,7 @@ def show_models(services: Services, platform: Platform, as_json: bool) -> None:
         [
             str(model.version),
             display.styled(model.approval_status),
-            escape(model.accuracy),
+            escape(model.accuracy[:6]),
             escape(model.run_id),
             escape(model.commit[:12]),
             local_time(model.created),

@@ -1,21 +1,24 @@
-"""The local runtime and the platform on it: start, deploy, look after, stop."""
+"""The local runtime: start, look after, stop; the console, and the demo."""
 
+import errno
 import re
 import secrets
+import socket
 import sys
-from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import click
-from rich.markup import escape
 
-from stagegate import display, local_server
+from stagegate import local_server
 from stagegate.aws import Services, explained
-from stagegate.cli.base import console, main
+from stagegate.cli.base import console, enforce_iam, main
 from stagegate.config import Config
-from stagegate.deployment import assets_bucket, deploy_platform, read_platform, verified_sender
+from stagegate.console_process import READY, ConsoleProcess
+from stagegate.errors import ConfigurationError
+
+CONSOLE_PORT = 4567
 
 
 class Age(click.ParamType[timedelta]):
@@ -40,6 +43,12 @@ _UNITS = {
 }
 
 
+def account_id(context: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
+    if value is not None and re.fullmatch(r"\d{12}", value) is None:
+        raise click.BadParameter(f"'{value}' is no account: it should have 12 digits.")
+    return value
+
+
 @main.group(invoke_without_command=True)
 @click.option("--port", default=4566, show_default=True, help="The port to listen on; 0 takes a free one.")
 @click.option(
@@ -54,6 +63,14 @@ _UNITS = {
     metavar="MODULES",
     help="What jobs find imported already, as 'sklearn,xgboost'.  [default: numpy, torch, torchvision]",
 )
+@click.option(
+    "--faults",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    metavar="FILE",
+    help="Have go wrong what this file says: docs/faults.md.",
+)
+@click.option("--account", callback=account_id, help="The number of its account.  [default: 111111111111]")
+@enforce_iam
 @click.pass_context
 def local(
     context: click.Context,
@@ -62,22 +79,42 @@ def local(
     smtp: str | None,
     max_jobs: int | None,
     preload: str | None,
+    faults: Path | None,
+    account: str | None,
+    enforce_iam: bool,
 ) -> None:
-    """Run AWS on this machine, in the foreground, until interrupted.
+    """Run AWS on this machine, in the foreground, until interrupted; with the console, at the address that
+    it prints.
 
     \b
     Example:
       stagegate local --port 4566 --data /var/lib/stagegate
       AWS_ENDPOINT_URL=http://127.0.0.1:4566 aws stepfunctions list-state-machines
+      stagegate local --faults faults.toml
+      stagegate local --port 4600 --data elsewhere --region eu-west-1 --account 222222222222
     """
     from stagegate.local.server import run  # the one command that needs the runtime itself
 
-    folder = data or context.obj.data_directory
+    config: Config = context.obj
+    folder = data or config.data_directory
     if context.invoked_subcommand is not None:
         context.obj = folder
         return
     modules = None if preload is None else tuple(name for name in preload.split(",") if name)
-    sys.exit(run(port=port, data=folder, smtp=smtp, max_jobs=max_jobs, preload=modules))
+    with ConsoleProcess(config, data=folder.absolute()) as console:
+        status = run(
+            port=port,
+            data=folder,
+            smtp=smtp,
+            max_jobs=max_jobs,
+            preload=modules,
+            faults=faults,
+            enforce_iam=enforce_iam,
+            account=account,
+            region=config.region,
+            console=console.address,
+        )
+    sys.exit(status)
 
 
 @local.command()
@@ -87,7 +124,8 @@ def local(
 @click.option("--dry-run", is_flag=True, help="Only say what would go.")
 @click.pass_obj
 def prune(data: Path, older_than: timedelta, dry_run: bool) -> None:
-    """Take away what ended long ago: executions with their history, folders of jobs and builds.
+    """Take away what ended long ago: executions with their history, folders of jobs and builds,
+    the data of metrics.
 
     Jobs, builds and models can still be described; what runs is never touched. The runtime must be stopped
     while its data is pruned.
@@ -104,7 +142,7 @@ def prune(data: Path, older_than: timedelta, dry_run: bool) -> None:
     console.print(
         f"{said}: executions: {pruned.executions:,}, their events: {pruned.events:,}, "
         f"definitions in no use: {pruned.revisions:,}, folders of jobs and builds: {pruned.folders:,} "
-        f"({megabytes(pruned.folder_bytes)})",
+        f"({megabytes(pruned.folder_bytes)}), data of metrics: {pruned.datapoints:,}",
         soft_wrap=True,
     )
     if not dry_run:
@@ -143,56 +181,6 @@ def megabytes(size: int) -> str:
 
 @main.command()
 @click.pass_obj
-def up(config: Config) -> None:
-    """Start the local runtime if it does not run, and deploy the platform: deploy/platform.yaml.
-
-    \b
-    Example:
-      stagegate up
-      stagegate --target aws up       the same stack in your AWS account
-    """
-    if config.is_local and not local_server.is_answering(config.endpoint_url):
-        with display.step(console, f"local runtime at {config.endpoint_url}"):
-            local_server.start(config)
-    with explained(config):
-        services = Services(config)
-        deploy(services)
-        platform = read_platform(services)
-        is_waiting = bool(config.sender) and not verified_sender(services)
-    if is_waiting:
-        console.print(
-            f"  [yellow]![/] SES has not verified {escape(config.sender)}: follow the link that it mailed "
-            "there, then `stagegate up` again. Until then mails go through SNS, as text.",
-            soft_wrap=True,
-        )
-    console.print(
-        display.table(
-            "Platform",
-            ("what", "where"),
-            [[escape(name), escape(value)] for name, value in asdict(platform).items()]
-            + [["assets bucket", assets_bucket(services)]],
-        )
-    )
-
-
-def deploy(services: Services) -> None:
-    """Deploy the platform, a line for each resource."""
-    changed = False
-    for event in deploy_platform(services):
-        changed = True
-        if event.status.endswith("_IN_PROGRESS") and not event.status.startswith("ROLLBACK"):
-            continue
-        mark = "[red]✘[/]" if "FAILED" in event.status or "ROLLBACK" in event.status else "[green]✔[/]"
-        reason = f"  [red]{escape(event.reason)}[/]" if "FAILED" in event.status else ""
-        console.print(
-            f"  {mark} {escape(event.logical_id):<32} [dim]{escape(event.resource_type)}[/]{reason}"
-        )
-    if not changed:
-        console.print("  [green]✔[/] the platform is up to date")
-
-
-@main.command()
-@click.pass_obj
 def down(config: Config) -> None:
     """Stop the local runtime that `stagegate up` started. What it holds stays in its data directory.
 
@@ -207,42 +195,81 @@ def down(config: Config) -> None:
 
 
 @main.command("console")
-@click.option("--host", default="127.0.0.1", show_default=True, help="On another one it asks for a token.")
-@click.option("--port", default=4567, show_default=True, help="The port to listen on; 0 takes a free one.")
+@click.option(
+    "--host", default="127.0.0.1", show_default=True, help="Beyond this machine it asks for a token."
+)
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65535),
+    help="The port to listen on; 0 takes a free one.  [default: 4567, else a free one]",
+)
 @click.option(
     "--allow-changes/--read-only",
     "allows_changes",
     default=None,
-    help="Whether one can decide there.  [default: on one machine, and not on AWS]",
+    help="Whether one can decide, stop and start there.  [default: on one machine, and not on AWS]",
 )
 @click.pass_obj
-def serve_console(config: Config, host: str, port: int, allows_changes: bool | None) -> None:
-    """Serve the console, in the foreground, until interrupted: approvals as web pages.
+def serve_console(config: Config, host: str, port: int | None, allows_changes: bool | None) -> None:
+    """Serve the console, in the foreground, until interrupted: runs, models, jobs, endpoints as web pages.
 
     Whoever opens it acts as who you are to AWS.
 
     \b
     Example:
       stagegate console
-      stagegate --target aws console --allow-changes
+      stagegate console --target aws --allow-changes
+      stagegate console --target aws --profile staging --region eu-west-1 --port 4568
     """
     import uvicorn  # with the web application: a third of a second that other commands need not wait
 
-    from stagegate.console.app import LOOPBACK, application
+    from stagegate.console.app import application
+    from stagegate.console.guard import is_loopback
+    from stagegate.console.patience import CALLS
 
-    token = None if host in LOOPBACK else secrets.token_urlsafe(24)
+    services = Services(config, calls=CALLS)
+    if not config.is_local:
+        with explained(config):
+            services.account()  # asks for a code of MFA, where one is needed, and says at once what is wrong
+    token = None if is_loopback(host) else secrets.token_urlsafe(24)
     app = application(
-        Services(config),
+        services,
         allows_changes=config.is_local if allows_changes is None else allows_changes,
         token=token,
     )
-    settings = uvicorn.Config(app, host=host, port=port, log_level="warning", server_header=False)
-    listener = settings.bind_socket()
-    listener.listen()  # who opens the address at once waits, and is not refused
-    bound = listener.getsockname()[1]
-    query = f"?token={token}" if token else ""
-    click.echo(f"Stagegate console is ready at http://{host}:{bound}/{query}")
-    uvicorn.Server(settings).run(sockets=[listener])
+    settings = uvicorn.Config(
+        app,
+        log_level="warning",
+        server_header=False,
+        timeout_graceful_shutdown=1,  # pages that follow a run would hold it for ever
+    )
+    with listen(host, port) as listener:
+        bound = listener.getsockname()[1]
+        name = f"[{host}]" if ":" in host else host
+        query = f"?token={token}" if token else ""
+        click.echo(f"{READY}http://{name}:{bound}/{query}")
+        uvicorn.Server(settings).run(sockets=[listener])
+
+
+def listen(host: str, port: int | None) -> socket.socket:
+    """So early that who opens the address at once waits, and is not refused.
+
+    Raises ConfigurationError where it is taken.
+    """
+    kind = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(kind, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    for chosen in (CONSOLE_PORT, 0) if port is None else (port,):
+        try:
+            listener.bind((host, chosen))
+            listener.listen()
+        except OSError as error:
+            wrong = error
+        else:
+            return listener
+    listener.close()
+    advice = "another --port, or 0 for a free one" if wrong.errno == errno.EADDRINUSE else "another --host"
+    raise ConfigurationError(f"Port {port} of {host} cannot be used: {wrong.strerror}. Give {advice}.")
 
 
 @main.command()

@@ -6,7 +6,8 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -54,13 +55,34 @@ class Installation:
         )
         return json.loads(done.stdout) if done.stdout.strip() else {}
 
+    def permissions(self) -> list[dict[str, Any]]:
+        """What each role has asked for, and what of its policies nothing has used."""
+        roles: list[dict[str, Any]] = json.loads(self.stagegate("iam", "--json", check=False).stdout)["Roles"]
+        return roles
+
+    def refused(self) -> list[tuple[str, str, str]]:
+        """Roles, actions and resources of the calls that policies do not allow."""
+        return [
+            (entry["Role"].rsplit("/", 1)[-1], call["Action"], call["Resource"])
+            for entry in self.permissions()
+            for call in entry["Calls"]
+            if not call["IsAllowed"]
+        ]
+
+    def unused_permissions(self) -> Iterator[tuple[str, list[str]]]:
+        """Each role that was used, with the actions and resources of its policies that nothing has needed."""
+        for entry in (entry for entry in self.permissions() if entry["Calls"]):
+            for unused in entry["Unused"]:
+                yield entry["Role"].rsplit("/", 1)[-1], [*unused["Actions"], *unused["Resources"]]
+
     def kill(self) -> None:
         """The runtime is gone at once, as if the power had failed."""
         self.processes[-1].kill()
         self.processes[-1].wait()
 
     def start(self) -> None:
-        self.processes.append(local_server.start(self.config, with_parent=True))
+        """Roles may do only what their policies allow."""
+        self.processes.append(local_server.start(self.config, with_parent=True, enforce_iam=True))
 
     def start_run(self, dataset: Path, *options: str) -> str:
         """Start a release by the command; gives the execution's ARN."""
@@ -125,23 +147,27 @@ class Installation:
         return done
 
 
-@pytest.fixture(scope="module")
-def installation(tmp_path_factory):
-    data = tmp_path_factory.mktemp("data")
-    config = replace(
-        load_config(ROOT, environment={}),
-        endpoint_url=f"http://127.0.0.1:{local_server.free_port()}",
-        data=data,
+@contextmanager
+def installed(project: Path, data: Path) -> Iterator[Installation]:
+    """The pipeline of a project, up on a runtime of its own."""
+    url = f"http://127.0.0.1:{local_server.free_port()}"
+    installation = Installation(
+        config=replace(load_config(project, environment={}), endpoint_url=url, data=data)
     )
-    installed = Installation(config=config)
     try:
-        installed.start()
-        installed.stagegate("up")
-        yield installed
+        installation.start()
+        installation.stagegate("up")
+        yield installation
     finally:
         local_server.stop(data)
-        for process in installed.processes:
+        for process in installation.processes:
             process.wait()
+
+
+@pytest.fixture(scope="module")
+def installation(tmp_path_factory):
+    with installed(ROOT, tmp_path_factory.mktemp("data")) as installation:
+        yield installation
 
 
 @pytest.fixture(scope="module")
@@ -216,7 +242,8 @@ class Gate:
             for mail in read_inbox(self.installation.config)
             if found and found[0].approval_id in mail.text
         ]
-        return (found[0], mails) if len(mails) == len(rules.get("Approvers", "1")) else None
+        count = len(rules.get("Approvers", "1"))  # a reminder may have come since
+        return (found[0], mails[:count]) if len(mails) >= count else None
 
     def approvals(self) -> list[Approval]:
         return list_approvals(self.installation.services, self.installation.platform, pending=False)
@@ -245,8 +272,11 @@ def gate(installation: Installation, tmp_path_factory: pytest.TempPathFactory) -
     )
     definition |= {"StartAt": "RequestApprovalRules"}
     definition["States"] = {name: definition["States"][name] for name in reached(definition)}
+    let_use(services, "gated", "gate")
     machine = services("stepfunctions").create_state_machine(
-        name="gate", definition=json.dumps(definition), roleArn="arn:aws:iam::111111111111:role/states"
+        name="gate",
+        definition=json.dumps(definition),
+        roleArn="arn:aws:iam::111111111111:role/stagegate-states",
     )
     picture = tmp_path_factory.mktemp("gate") / "confusion_matrix.png"
     files = {
@@ -280,6 +310,25 @@ def gate(installation: Installation, tmp_path_factory: pytest.TempPathFactory) -
     return Gate(
         installation=installation, arn=machine["stateMachineArn"], package=package, code=upload_code(services)
     )
+
+
+def let_use(services: Services, group: str, machine: str | None = None) -> None:
+    """The platform's roles know its own packages and state machines; a test's need as much."""
+    account = "us-east-1:111111111111"
+    resources = [f"arn:aws:sagemaker:{account}:model-package/{group}/*"]
+    if machine is not None:
+        resources.append(f"arn:aws:states:{account}:stateMachine:{machine}")
+        resources.append(f"arn:aws:states:{account}:execution:{machine}:*")
+    actions = [
+        *("sagemaker:DescribeModelPackage", "sagemaker:UpdateModelPackage"),
+        *("states:SendTaskSuccess", "states:DescribeExecution"),
+    ]
+    statement = {"Effect": "Allow", "Action": actions, "Resource": resources}
+    document = json.dumps({"Version": "2012-10-17", "Statement": statement})
+    for role in ("states", "stacks", "approval-request", "approval-decision"):
+        services("iam").put_role_policy(
+            RoleName=f"stagegate-{role}", PolicyName=group, PolicyDocument=document
+        )
 
 
 def reached(definition: dict[str, Any]) -> set[str]:

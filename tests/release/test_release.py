@@ -1,12 +1,15 @@
 """The main job, whole: from a zip of pictures to the production endpoint, with a crash on the way."""
 
 import json
+import re
+import urllib.request
 import zipfile
 
 import pytest
 
 from stagegate import pipeline
 from stagegate.inbox import approve_by_link
+from tests.release.permissions import ELSEWHERE, UNUSED
 
 SMALL = (
     *("--hyperparameter", "epochs=1"),
@@ -46,6 +49,27 @@ def ended(progress):
 def test_a_mailed_link_still_approves_after_a_crash_and_the_run_goes_on_to_production(released):
     assert ended(released["built"]) == ("SUCCEEDED", "", "")
     assert ended(released["deployed"]) == ("SUCCEEDED", "", "")
+
+
+def test_the_deployment_is_started_with_what_was_approved(installation, released):
+    described = installation.services("stepfunctions").describe_execution(executionArn=released["deploy"])
+    (model,) = json.loads(installation.stagegate("models", "--json").stdout)
+
+    given = json.loads(described["input"])
+    assert re.fullmatch(r"[0-9a-f-]{36}", given.pop("EventId"))
+    assert given == {"ModelPackageArn": model["arn"], "RemoveStaging": False, "Trigger": "approved model"}
+
+
+def test_the_mail_leads_to_the_report_of_the_tests_and_says_what_would_change(installation, released):
+    mail = installation.approval_mails(2)[-1]
+    (link,) = re.findall(r"\S+decision=tests\S+", mail.text)
+
+    with urllib.request.urlopen(link, timeout=30) as response:
+        page = response.read().decode()
+
+    assert response.headers["Content-Type"] == "text/html; charset=utf-8"
+    assert "<title>Endpoint tests, staging</title>" in page
+    assert "Changes:        added: Model, ServerErrors, Latency, ModelErrors, EndpointConfig" in mail.text
 
 
 def test_nothing_that_had_passed_before_the_crash_ran_again(released):
@@ -192,3 +216,29 @@ def test_the_aws_command_line_client_reads_the_release(installation, released, s
     stream = next(stream["logStreamName"] for stream in streams if stream["logStreamName"].startswith(run_id))
     lines = aws("logs", "get-log-events", "--log-group-name", group, "--log-stream-name", stream)["events"]
     assert any(line["message"].startswith("epoch=1/1") for line in lines)
+
+
+def test_each_role_may_do_what_it_does_and_little_else(installation, released):
+    """The runtime has enforced the policies of deploy/platform.yaml all along; ci has run none of its own."""
+    unexplained = [
+        (role, what)
+        for role, unused in installation.unused_permissions()
+        for what in unused
+        if role not in ELSEWHERE
+        and not any(
+            re.search(rf"(^|:){re.escape(known)}(-\w{{6}})?$", what) for known in UNUSED.get(role, ())
+        )
+    ]
+
+    assert installation.refused() == []
+    assert unexplained == []
+
+
+def test_what_a_role_has_asked_for_is_shown_call_by_call(installation, released):
+    shown = installation.stagegate("iam", "stagegate-events", "--calls").stdout
+    unknown = installation.stagegate("iam", "stagegate-nobody", check=False)
+
+    machine = installation.platform.model_deploy_arn
+    assert f"✔ states:StartExecution on {machine}" in shown
+    assert unknown.returncode == 1
+    assert "There is no role 'stagegate-nobody'; there are: stagegate-approval-decision, " in unknown.stderr
