@@ -102,6 +102,7 @@ def ask(
                 "TaskToken": Expression("$$.Task.Token"),
                 "AskedAt": Expression("States.Format('{} {}', $$.State.EnteredTime, $$.State.RetryCount)"),
                 "ExpiresAt": Expression("$.Asking.Deadline"),
+                "RemindAt": Expression("$.Asking.RemindAt"),
                 "Rules": Expression("$.Asking.Rules"),
                 **common,
                 **details,

@@ -133,7 +133,6 @@ def new_approval(event: Json) -> Approval:
     rules = read_rules(event["Rules"])
     package = read_package(event["ModelPackageArn"])
     bound = bind(files_of(package, event))
-    now = int(time.time())
     run_id = package.properties.get("RunId", package.version)
     subjects = {
         "model": f"Register the model of run {run_id}",
@@ -150,9 +149,9 @@ def new_approval(event: Json) -> Approval:
         bound=bound,
         rules=rules,
         started_by=event.get("StartedBy") or package.properties.get("StartedBy", ""),
-        requested_at=now,
+        requested_at=int(time.time()),
         expires_at=int(event["ExpiresAt"]),
-        remind_at=now + int(event["Rules"]["ReminderSeconds"]),
+        remind_at=int(event["RemindAt"]),
         task_token=event["TaskToken"],
     )
 

@@ -163,6 +163,7 @@ class Functions:
             "TemplateUri": "s3://assets/code/0123/deploy/endpoint.yaml",
             "TestReportUri": "s3://data/runs/r-1/tests/summary.json",
             "ExpiresAt": int(time.time()) + rules["TimeoutSeconds"],
+            "RemindAt": time.time() + rules["ReminderSeconds"],
             "Rules": rules,
         }
 

@@ -2,6 +2,7 @@
 
 import json
 import time
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -161,6 +162,8 @@ async def test_a_reminder_is_a_round_of_its_own_with_a_new_token(tmp_path: Path)
     assert first["TaskToken"] != second["TaskToken"]
     assert first["AskedAt"] < second["AskedAt"]
     assert first["ExpiresAt"] == second["ExpiresAt"]
+    asked_again = datetime.fromisoformat(second["AskedAt"].split()[0]).timestamp()
+    assert first["RemindAt"] == second["RemindAt"] <= asked_again
     assert ended.states.count("RequestApproval") == 2
 
 
