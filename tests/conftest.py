@@ -3,7 +3,6 @@
 import os
 import shutil
 import signal
-import socket
 import urllib.request
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -15,6 +14,7 @@ from botocore.config import Config
 from playwright.sync_api import Browser, Page, sync_playwright
 
 from tests import forks
+from tests.ports import free_port
 
 ROOT = Path(__file__).parent.parent
 os.environ.pop("AWS_ENDPOINT_URL", None)  # a test says itself where it goes
@@ -42,9 +42,7 @@ class Local:
         self.options = options
         self.preload = preload
         """What jobs find imported already: nothing, since that takes a core for seconds; None for torch."""
-        with socket.socket() as taken:
-            taken.bind(("127.0.0.1", 0))
-            self.port = taken.getsockname()[1]
+        self.port = free_port()
         self.endpoint_url = f"http://127.0.0.1:{self.port}"
         self.log = data.with_name(f"{data.name}.log")
         self.process: forks.Fork | None = None
@@ -64,9 +62,10 @@ class Local:
                 {**os.environ, **SETTINGS},
                 errors=log.fileno(),
             )
-        line = self.process.stdout.readline().decode()
-        assert line, f"the runtime did not start:\n{self.log.read_text()}"
-        return line
+        for line in self.process.stdout:
+            if line.startswith(b"Stagegate local is ready"):
+                return line.decode()
+        raise AssertionError(f"the runtime did not start:\n{self.log.read_text()}")
 
     def kill(self) -> None:
         """As the power does: no chance to write or to say goodbye."""

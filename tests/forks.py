@@ -5,6 +5,7 @@ process that it is a fork of, and that with the tests.
 """
 
 import atexit
+import contextlib
 import ctypes
 import json
 import os
@@ -49,7 +50,8 @@ class Fork:
 
     def send_signal(self, number: int) -> None:
         if self.poll() is None:
-            os.kill(self.pid, number)
+            with contextlib.suppress(ProcessLookupError):  # it has ended, and its status is on its way
+                os.kill(self.pid, number)
 
     def kill(self) -> None:
         self.send_signal(signal.SIGKILL)

@@ -21,6 +21,7 @@ from stagegate.config import Config, load_config
 from stagegate.deployment import Platform, read_platform, upload_code
 from stagegate.inbox import Mail, read_inbox
 from tests.deploy.conftest import RULES
+from tests.ports import free_port
 
 ROOT = Path(__file__).parent.parent.parent
 PATIENCE = 120.0
@@ -150,7 +151,7 @@ class Installation:
 @contextmanager
 def installed(project: Path, data: Path) -> Iterator[Installation]:
     """The pipeline of a project, up on a runtime of its own."""
-    url = f"http://127.0.0.1:{local_server.free_port()}"
+    url = f"http://127.0.0.1:{free_port()}"
     installation = Installation(
         config=replace(load_config(project, environment={}), endpoint_url=url, data=data)
     )

@@ -11,6 +11,7 @@ import pytest
 
 from stagegate import local_server, pipeline
 from stagegate.config import load_config
+from tests.ports import free_port
 from tests.release.conftest import ROOT, Installation
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
@@ -71,7 +72,7 @@ def installation(tmp_path_factory):
     (folder / "faults.toml").write_text(FAULTS)
     config = replace(
         load_config(ROOT, environment={}),
-        endpoint_url=f"http://127.0.0.1:{local_server.free_port()}",
+        endpoint_url=f"http://127.0.0.1:{free_port()}",
         data=folder / "data",
     )
     port = config.endpoint_url.rpartition(":")[2]

@@ -3,7 +3,6 @@
 import json
 import re
 import signal
-import socket
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -13,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 
+from tests.ports import free_port
 from training import inference
 from training.dataset import read_image_set
 from training.train import main, one_cycle
@@ -106,8 +106,7 @@ def test_a_checkpoint_of_another_training_is_refused(arguments: list[str], tmp_p
 def test_two_processes_train_one_model(
     arguments: list[str], tmp_path: Path, training_job: StartTraining
 ) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = str(free.getsockname()[1])
+    port = str(free_port())
     world = {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
     two_epochs = [*arguments, "--epochs", "2", "--model-dir", str(tmp_path)]
 
@@ -129,8 +128,7 @@ def test_two_processes_train_one_model(
 def test_hosts_of_a_sagemaker_job_find_each_other(
     arguments: list[str], tmp_path: Path, training_job: StartTraining
 ) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = str(free.getsockname()[1])
+    port = str(free_port())
     hosts = ["127.0.0.1", "localhost"]
     environment = {"SM_HOSTS": json.dumps(hosts), "SM_NUM_GPUS": "0", "MASTER_PORT": port}
     one_epoch = [*arguments, "--epochs", "1", "--model-dir", str(tmp_path)]
