@@ -6,6 +6,8 @@ BIN := .venv/bin
 WORKERS := $(shell expr $$(nproc) + 1)
 INSTALLED := .venv/.installed
 SCANNER := .cache/scanner
+# The tests start hundreds of processes: none has to compile us anew, also where Python writes no bytecode.
+BYTECODE := $(BIN)/python -m compileall -q stagegate workflows training evaluation
 
 .PHONY: demo test test-all lint scan format render bench lock clean
 
@@ -13,9 +15,11 @@ demo: $(INSTALLED)
 	$(BIN)/stagegate demo
 
 test: $(INSTALLED)
+	@$(BYTECODE)
 	$(BIN)/pytest -n $(WORKERS) --dist worksteal -m "not slow"
 
 test-all: $(INSTALLED)
+	@$(BYTECODE)
 	$(BIN)/pytest -n $(WORKERS) --dist worksteal
 
 lint: $(INSTALLED) scan
