@@ -47,7 +47,7 @@ def check_region(region: str) -> None:
     """Raises ConfigurationError for one that AWS does not have."""
     session = botocore.session.Session()
     partitions = session.get_available_partitions()
-    known = [it for partition in partitions for it in session.get_available_regions("ec2", partition)]
+    known = [it for partition in partitions for it in session.get_available_regions("sts", partition)]
     if region not in known:
         near = difflib.get_close_matches(region, known, n=3) or ["us-east-1", "eu-west-1", "ap-southeast-1"]
         raise ConfigurationError(

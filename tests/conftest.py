@@ -1,16 +1,19 @@
 """The local runtime as a process, for the tests that want it from outside."""
 
+import gc
 import os
 import shutil
 import signal
 import urllib.request
 from collections.abc import Iterator, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import boto3
 import pytest
 from botocore.config import Config
+from botocore.loaders import JSONFileLoader
 from playwright.sync_api import Browser, Page, sync_playwright
 
 from tests import forks
@@ -24,6 +27,16 @@ SETTINGS = {
     "AWS_DEFAULT_REGION": "us-east-1",
     "AWS_EC2_METADATA_DISABLED": "true",
 }
+# Each session would read the models of its services anew, which was half of what the tests themselves took.
+# S3's is not shared: a client changes the paths in its own.
+_read = JSONFileLoader().load_file
+_read_once = cache(_read)
+JSONFileLoader.load_file = lambda _, path: (_read if "/s3/" in path else _read_once)(path)  # type: ignore[method-assign]
+
+
+def pytest_collection_finish() -> None:
+    """What is imported stays: the collector need not look through it again and again."""
+    gc.freeze()
 
 
 class Local:

@@ -7,6 +7,8 @@ process that it is a fork of, and that with the tests.
 import atexit
 import contextlib
 import ctypes
+import gc
+import importlib
 import json
 import os
 import runpy
@@ -89,8 +91,7 @@ def _end(server: socket.socket, process: "subprocess.Popen[bytes]") -> None:
 
 def _serve(requests: socket.socket) -> None:
     """Fork for each request; ends when nobody can ask any more."""
-    import stagegate.local.server  # noqa: F401  (what the forks need)
-
+    _import_what_forks_need()
     statuses: dict[int, int] = {}
     bell, ring = os.pipe()
     os.set_blocking(ring, False)
@@ -114,6 +115,20 @@ def _serve(requests: socket.socket) -> None:
             os.close(output)
             os.close(errors)
             requests.send(str(pid).encode())
+
+
+def _import_what_forks_need() -> None:
+    """The runtime, and what it would import and read when it is first asked for something."""
+    import stagegate.local.server  # noqa: F401
+    from stagegate.local import apis
+    from stagegate.local.moto_services import MOTO_BEHIND
+
+    services = [f"{service}.urls" for service in MOTO_BEHIND]
+    for name in ["core.parse", "core.serialize", "iam.models", *services]:
+        importlib.import_module(f"moto.{name}")
+    for service in apis.APIS:
+        apis.model(service)
+    gc.freeze()
 
 
 def _tell(statuses: dict[int, int]) -> None:
