@@ -39,6 +39,11 @@ def pytest_collection_finish() -> None:
     gc.freeze()
 
 
+def pytest_sessionfinish() -> None:
+    """So that libraries that look for leaks at the end find none."""
+    gc.unfreeze()
+
+
 class Local:
     """The runtime in a process of its own, on a port and a data directory that outlive it."""
 

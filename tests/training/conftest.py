@@ -24,6 +24,12 @@ main(arguments)
 """  # a text, since the forked process could not import a function from here
 
 
+@pytest.fixture(autouse=True)
+def one_core(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each process of tests has one: threads that wait for each other on cores that others use wait long."""
+    monkeypatch.setattr("os.cpu_count", lambda: 1)
+
+
 @pytest.fixture(scope="session")
 def colours(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Three classes that differ in their colour: 60 images of 32×32 to train on, 15 to validate with."""

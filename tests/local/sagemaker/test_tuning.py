@@ -216,6 +216,8 @@ def test_training_jobs_are_listed_by_status_objective_and_page(tuner):
     def value(one):
         return one["FinalHyperParameterTuningJobObjectiveMetric"]["Value"]
 
+    how = [(one["TrainingJobStatus"], one.get("FailureReason")) for one in tuner.trained("listed")]
+    assert how == [("Completed", None)] * 4
     by_value = tuner.trained("listed", SortBy="FinalObjectiveMetricValue", SortOrder="Descending")
     paginator = tuner.client.get_paginator("list_training_jobs_for_hyper_parameter_tuning_job")
     pages = list(paginator.paginate(HyperParameterTuningJobName="listed", PaginationConfig={"PageSize": 3}))
