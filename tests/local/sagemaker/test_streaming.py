@@ -118,7 +118,7 @@ def test_a_client_that_hangs_up_leaves_the_model_to_others(endpoint, tmp_path):
     os.mkfifo(gate)
     parts = texts(stream(endpoint, f'{{"gate": "{gate}"}}'.encode()))
     assert next(parts) == "first "
-    parts.close()
-    gate.open("w").close()
+    with gate.open("w"):  # the handler is there, and waits
+        parts.close()
 
     assert list(texts(stream(endpoint, b"{}"))) == ["first ", "second"]
