@@ -218,24 +218,24 @@ def bundle(installation: Installation, folder: Path, **limits: float) -> str:
 @pytest.fixture(scope="module")
 def production(
     installation: Installation, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[tuple[Production, str, str]]:
-    """Production, the URI of its code, and the package that it serves."""
+) -> Iterator[tuple[Production, str]]:
+    """Production, and the URI of its code."""
     installation.services("sagemaker").create_model_package_group(ModelPackageGroupName="broken-models")
     let_use(installation.services, "broken-models")
     production = Production(installation=installation)
     code = bundle(installation, tmp_path_factory.mktemp("code"))
-    good = production.register("r-good", code=code)
-    first = production.release(good)
+    first = production.release(production.register("r-good", code=code))
     assert first["status"] == "SUCCEEDED", first.get("cause")
     with production.loaded():
-        yield production, code, good
+        yield production, code
 
 
 @pytest.mark.parametrize("what", BROKEN)
 def test_a_broken_model_is_stopped_in_staging_and_production_answers_all(
-    production: tuple[Production, str, str], what: str
+    production: tuple[Production, str], what: str
 ) -> None:
-    served, code, good = production
+    served, code = production
+    good = served.package()
     changed, (error, why) = BROKEN[what]
     package = served.register(f"r-{what.replace(' ', '-')}", code=code, **changed)
     before = len(served.answers)
@@ -250,9 +250,10 @@ def test_a_broken_model_is_stopped_in_staging_and_production_answers_all(
 
 
 def test_what_only_production_refuses_is_taken_back_and_production_answers_all(
-    production: tuple[Production, str, str], tmp_path: Path
+    production: tuple[Production, str], tmp_path: Path
 ) -> None:
-    served, _, good = production
+    served, _ = production
+    good = served.package()
     code = bundle(served.installation, tmp_path, LatencyP95Milliseconds=1000 * SECONDS / 2)
     package = served.register("r-too-slow-for-production", code=code)
     before = len(served.answers)
@@ -266,9 +267,9 @@ def test_what_only_production_refuses_is_taken_back_and_production_answers_all(
 
 
 def test_a_good_model_follows_and_staging_goes_where_that_is_asked(
-    production: tuple[Production, str, str],
+    production: tuple[Production, str],
 ) -> None:
-    served, code, _ = production
+    served, code = production
     package = served.register("r-next", code=code)
     before = len(served.answers)
 
@@ -284,9 +285,9 @@ def test_a_good_model_follows_and_staging_goes_where_that_is_asked(
 
 
 def test_a_role_needs_nothing_that_its_policies_do_not_allow_for_what_fails_and_is_taken_back(
-    production: tuple[Production, str, str],
+    production: tuple[Production, str],
 ) -> None:
-    served, _, _ = production
+    served, _ = production
     bucket = served.installation.platform.data_bucket
 
     # These models' runs lack files that a mail would show, and the function takes 403 for 404.
