@@ -101,7 +101,8 @@ async def _budget(stacks: Any, name: str) -> Seen:
     of = {"AccountId": stacks.endpoint.runtime.account_id, "BudgetName": name}
     budget = (await stacks.call("DescribeBudget", "budgets", **of))["Budget"]
     listed = await stacks.call("DescribeNotificationsForBudget", "budgets", **of)
-    subscribers = [{"SubscriptionType": "EMAIL", "Address": "ada@example.com"}]  # moto does not tell them
+    # moto tells no subscribers; the tests have this one.
+    subscribers = [{"SubscriptionType": "EMAIL", "Address": "ada@example.com"}]
     parts = ("NotificationType", "ComparisonOperator", "Threshold", "ThresholdType")
     return {
         "Budget": {

@@ -273,7 +273,7 @@ PLATFORM = st.fixed_dictionaries(
         "FourEyes": st.sampled_from(["true", "false"]),
         "RemoveStaging": st.sampled_from(["true", "false"]),
         "SenderEmail": st.sampled_from(["", "sender@example.com"]),
-        "AlarmMail": st.sampled_from(["", "ops@example.com"]),
+        "AlarmMail": st.sampled_from(["", "ada@example.com"]),
         "MonthlyBudget": st.sampled_from(["0", "300"]),
         "VpcId": st.sampled_from(["", "vpc-0123456789abcdef0"]),
         "VpcSubnetIds": st.just("subnet-0123456789abcdef0"),
