@@ -133,6 +133,9 @@ def new_approval(event: Json) -> Approval:
     rules = read_rules(event["Rules"])
     package = read_package(event["ModelPackageArn"])
     bound = bind(files_of(package, event))
+    now = int(time.time())
+    # A state machine of an older version, which is still under way or gets a share of the runs, says none.
+    remind_at = event.get("RemindAt", now + event["Rules"]["ReminderSeconds"])
     run_id = package.properties.get("RunId", package.version)
     subjects = {
         "model": f"Register the model of run {run_id}",
@@ -149,9 +152,9 @@ def new_approval(event: Json) -> Approval:
         bound=bound,
         rules=rules,
         started_by=event.get("StartedBy") or package.properties.get("StartedBy", ""),
-        requested_at=int(time.time()),
+        requested_at=now,
         expires_at=int(event["ExpiresAt"]),
-        remind_at=int(event["RemindAt"]),
+        remind_at=int(remind_at),
         task_token=event["TaskToken"],
     )
 

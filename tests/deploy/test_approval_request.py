@@ -203,6 +203,28 @@ def test_a_reminder_goes_once_to_those_who_have_not_answered(functions: Function
     assert "1 approved; 1 more to go. Your decision is asked for." in text_of(functions.mailbox.mails[2])
 
 
+def test_a_reminder_is_due_when_the_state_machine_says_so(functions: Functions) -> None:
+    due = {"RemindAt": time.time()}
+
+    functions.request(functions.event() | due)
+    functions.request(functions.event() | due)
+
+    subjects = [str(mail["Subject"]).split(":")[0] for mail in functions.mailbox.mails]
+    assert subjects == ["Approval", "Reminder"]
+
+
+@pytest.mark.parametrize(("seconds", "expected"), [(0, ["Approval", "Reminder"]), (1800, ["Approval"])])
+def test_a_state_machine_of_before_that_does_not_say_when_is_reminded_by_its_rules(
+    functions: Functions, seconds: int, expected: list[str]
+) -> None:
+    for _ in range(2):
+        event = functions.event(ReminderSeconds=seconds)
+        del event["RemindAt"]
+        functions.request(event)
+
+    assert [str(mail["Subject"]).split(":")[0] for mail in functions.mailbox.mails] == expected
+
+
 def test_a_request_that_nobody_answers_is_rejected_and_said_so(functions: Functions) -> None:
     link = functions.ask()["approve"]
 

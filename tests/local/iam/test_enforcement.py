@@ -284,24 +284,35 @@ def test_a_machine_that_logs_needs_to_deliver_logs(enforcing: Local) -> None:
     )
 
 
-def test_a_task_takes_on_the_role_of_its_credentials_if_it_may(enforcing: Local) -> None:
-    other = create_role(enforcing, "other-account", allow("s3:GetObject"), trust=trusting(AWS="*"))
-    role = create_role(enforcing, "crossing", trust=trusting(Service="states.amazonaws.com"))
-    task = {
+def reading_as(role: str) -> dict[str, Any]:
+    """A task that takes on another role to read an object."""
+    return {
         "Type": "Task",
         "Resource": "arn:aws:states:::aws-sdk:s3:getObject",
-        "Credentials": {"RoleArn": other},
+        "Credentials": {"RoleArn": role},
         "Parameters": {"Bucket": "data", "Key": "public/a"},
         "ResultSelector": {"Body.$": "$.Body"},
         "End": True,
     }
-    states = enforcing.client("stepfunctions", inject_host_prefix=False)
-    machine = states.create_state_machine(
-        name="crossing",
+
+
+def create_express(states: Any, name: str, task: dict[str, Any], role: str) -> str:
+    """A state machine of that task alone; gives its ARN."""
+    arn: str = states.create_state_machine(
+        name=name,
         type="EXPRESS",
         definition=json.dumps({"StartAt": "Ask", "States": {"Ask": task}}),
         roleArn=role,
     )["stateMachineArn"]
+    return arn
+
+
+def test_a_task_takes_on_the_role_of_its_credentials_if_it_may(enforcing: Local) -> None:
+    other = create_role(enforcing, "other-account", allow("s3:GetObject"), trust=trusting(AWS="*"))
+    role = create_role(enforcing, "crossing", trust=trusting(Service="states.amazonaws.com"))
+    states = enforcing.client("stepfunctions", inject_host_prefix=False)
+    task = reading_as(other)
+    machine = create_express(states, "crossing", task, role)
     assert states.start_sync_execution(stateMachineArn=machine)["status"] == "SUCCEEDED"
 
     trust = trusting(AWS=f"arn:aws:iam::{ACCOUNT}:root")
@@ -321,21 +332,8 @@ def test_a_role_may_name_the_state_machine_or_its_role_that_takes_it_on(enforcin
     role = create_role(
         enforcing, "visiting", allow("sts:AssumeRole"), trust=trusting(Service="states.amazonaws.com")
     )
-    task = {
-        "Type": "Task",
-        "Resource": "arn:aws:states:::aws-sdk:s3:getObject",
-        "Credentials": {"RoleArn": visited},
-        "Parameters": {"Bucket": "data", "Key": "public/a"},
-        "ResultSelector": {"Body.$": "$.Body"},
-        "End": True,
-    }
     states = enforcing.client("stepfunctions", inject_host_prefix=False)
-    machine = states.create_state_machine(
-        name="visiting",
-        type="EXPRESS",
-        definition=json.dumps({"StartAt": "Ask", "States": {"Ask": task}}),
-        roleArn=role,
-    )["stateMachineArn"]
+    machine = create_express(states, "visiting", reading_as(visited), role)
 
     def ended(key: str, value: str) -> str:
         trust = json.loads(trusting(AWS=f"arn:aws:iam::{ACCOUNT}:root"))
