@@ -35,6 +35,7 @@ SHARED = {
     "launcher",
     "log_stream",
     "pages",
+    "pipe_streams",
     "processes",
     "recurrence",
     "service",

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from stagegate.local import function_worker
+from stagegate.local.pipe_streams import PipeReader, reader_of
 
 _KEPT = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "LD_LIBRARY_PATH")
 _PACKAGES = [path for path in sys.path if path.endswith(("site-packages", "dist-packages"))]
@@ -50,9 +51,7 @@ class Outcome:
 class Worker:
     """One process."""
 
-    def __init__(
-        self, process: asyncio.subprocess.Process, events: int, results: asyncio.StreamReader
-    ) -> None:
+    def __init__(self, process: asyncio.subprocess.Process, events: int, results: PipeReader) -> None:
         self._process = process
         self._events = os.fdopen(events, "wb", buffering=0)
         self._results = results
@@ -76,11 +75,7 @@ class Worker:
         finally:
             os.close(events_in)
             os.close(results_out)
-        reader = asyncio.StreamReader(limit=_MAX_LINE)
-        await asyncio.get_running_loop().connect_read_pipe(
-            lambda: asyncio.StreamReaderProtocol(reader), os.fdopen(results_in, "rb", buffering=0)
-        )
-        return cls(process, events_out, reader)
+        return cls(process, events_out, await reader_of(results_in, limit=_MAX_LINE))
 
     @property
     def is_running(self) -> bool:
@@ -112,6 +107,7 @@ class Worker:
             os.killpg(self._process.pid, signal.SIGKILL)
         with contextlib.suppress(OSError):
             self._events.close()
+        self._results.close()
         await self._process.wait()
 
     async def _next(self, log: Callable[[str], None]) -> dict[str, Json] | None:

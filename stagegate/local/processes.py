@@ -12,6 +12,7 @@ from pathlib import Path
 
 from stagegate.local import launcher
 from stagegate.local.log_stream import LogStream
+from stagegate.local.pipe_streams import PipeReader, reader_of
 
 _LOGGER = logging.getLogger(__name__)
 MOUNT_AT = Path("/opt/ml")
@@ -92,10 +93,11 @@ class Processes:
             self.signal(job, signal.SIGKILL)
             raise
         finally:
+            reader.close()
             self._ends.pop(job, None)
             self._pids.pop(job, None)
 
-    async def _begin(self, job: str, program: Program) -> tuple[asyncio.StreamReader, asyncio.Future[Ended]]:
+    async def _begin(self, job: str, program: Program) -> tuple[PipeReader, asyncio.Future[Ended]]:
         """Have the launcher start it; gives its output, and what will say how it ended."""
         isolated = await self.isolates()
         assert self._channel is not None
@@ -122,6 +124,7 @@ class Processes:
             message = json.dumps({"job": job, "spec": str(spec)}).encode()
             socket.send_fds(self._channel, [message], [theirs])
         except BaseException:
+            reader.close()
             self._ends.pop(job, None)
             raise
         finally:
@@ -213,11 +216,7 @@ def inherited() -> dict[str, str]:
     return kept | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{kept.get('PATH', os.defpath)}"}
 
 
-async def _pipe() -> tuple[asyncio.StreamReader, int]:
+async def _pipe() -> tuple[PipeReader, int]:
     """A pipe: our end to read from, and the descriptor of the other."""
     reading, writing = os.pipe()
-    reader = asyncio.StreamReader()
-    loop = asyncio.get_running_loop()
-    file = os.fdopen(reading, "rb", buffering=0)
-    await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), file)
-    return reader, writing
+    return await reader_of(reading), writing

@@ -12,6 +12,8 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from stagegate.local.pipe_streams import writer_of
+
 
 class Pipe:
     """A channel on one host. `epoch` gives what the pipe of an epoch is filled with."""
@@ -55,16 +57,12 @@ def _held(path: Path) -> Iterator[Path]:
 @contextlib.asynccontextmanager
 async def _opened(path: Path, thread: ThreadPoolExecutor) -> AsyncIterator[asyncio.StreamWriter]:
     """The named pipe, once the script has opened it; what was written arrives before it is closed."""
-    loop = asyncio.get_running_loop()
-    file = os.fdopen(await _when_opened(path, thread), "wb", buffering=0)
-    protocol = asyncio.StreamReaderProtocol(asyncio.StreamReader())
-    transport, _ = await loop.connect_write_pipe(lambda: protocol, file)
-    writer = asyncio.StreamWriter(transport, protocol, None, loop)
+    writer = await writer_of(await _when_opened(path, thread))
     try:
         yield writer
     except BaseException:
-        if not transport.is_closing():
-            transport.abort()
+        if not writer.is_closing():
+            writer.transport.abort()
         raise
     writer.close()
     with contextlib.suppress(ConnectionError):
