@@ -12,6 +12,7 @@ from typing import Any
 
 import boto3
 import pytest
+import uvloop
 from botocore.config import Config
 from botocore.loaders import JSONFileLoader
 from playwright.sync_api import Browser, Page, sync_playwright
@@ -42,6 +43,11 @@ def pytest_collection_finish() -> None:
 def pytest_sessionfinish() -> None:
     """So that libraries that look for leaks at the end find none."""
     gc.unfreeze()
+
+
+def pytest_asyncio_loop_factories() -> dict[str, Any]:
+    """The runtime's own loop."""
+    return {"uvloop": uvloop.new_event_loop}
 
 
 class Local:
