@@ -78,6 +78,16 @@ class LogFollower:
                 return
 
 
+def logging_hosts(services: Services, kind: str, job_name: str) -> list[str]:
+    """The instances that have written something: `algo-1`, or what AWS calls a transform job's."""
+    hosts: dict[str, None] = {}
+    with without_log():
+        for stream in _streams(services, kind, job_name):
+            host_and_epoch = stream.removeprefix(f"{job_name}/").partition("/")[0]
+            hosts[host_and_epoch.rpartition("-")[0]] = None
+    return [*hosts]
+
+
 @contextmanager
 def without_log() -> Iterator[None]:
     """What has written nothing yet has no group, or no stream: that is no error."""

@@ -1,6 +1,6 @@
-"""Training and processing jobs of SageMaker, as SageMaker, CloudWatch and its Logs have them."""
+"""Training, processing and transform jobs of SageMaker, as SageMaker, CloudWatch and its Logs have them."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -9,9 +9,10 @@ from botocore.exceptions import ClientError
 
 from stagegate.aws import Services, error_code
 from stagegate.errors import NotFound
+from stagegate.job_logs import logging_hosts
 from stagegate.metrics import Query, read_closely
 
-KINDS = {"training": "TrainingJobs", "processing": "ProcessingJobs"}
+KINDS = {"training": "TrainingJobs", "processing": "ProcessingJobs", "transform": "TransformJobs"}
 """By the word in an address, the end of the name of the log group."""
 USAGE = {
     "CPUUtilization": "CPU, % (100 for each core)",
@@ -28,7 +29,7 @@ _METRICS = 60
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """One of either kind."""
+    """One of any kind."""
 
     kind: str
     name: str
@@ -43,11 +44,14 @@ class Job:
     instances: str
     hosts: int
     parameters: dict[str, str]
-    """A training job's hyperparameters; a processing job's arguments and environment."""
+    """A training job's hyperparameters, a processing job's arguments, a transform job's settings; and each
+    one's environment."""
     inputs: tuple[tuple[str, str], ...]
     outputs: tuple[tuple[str, str], ...]
     metric_names: tuple[str, ...]
     final_metrics: dict[str, float]
+    tuning_job: str = ""
+    """The name of the tuning job that launched it."""
 
     @property
     def is_over(self) -> bool:
@@ -71,14 +75,16 @@ class JobSummary:
 
 
 def find_job(services: Services, kind: str, name: str) -> Job:
-    """Raises NotFound, also for another kind than `training` and `processing`."""
+    """Raises NotFound, also for another kind than those of KINDS."""
     if kind not in KINDS:
-        raise NotFound(f"'{kind}' is no kind of job: there are {' and '.join(KINDS)}.")
+        raise NotFound(f"'{kind}' is no kind of job: there are {', '.join(KINDS)}.")
     sagemaker = services("sagemaker")
     try:
         if kind == "training":
             return _training(sagemaker.describe_training_job(TrainingJobName=name))
-        return _processing(sagemaker.describe_processing_job(ProcessingJobName=name))
+        if kind == "processing":
+            return _processing(sagemaker.describe_processing_job(ProcessingJobName=name))
+        return _transform(sagemaker.describe_transform_job(TransformJobName=name))
     except ClientError as error:
         if error_code(error) not in ("ValidationException", "ResourceNotFound"):
             raise
@@ -86,22 +92,33 @@ def find_job(services: Services, kind: str, name: str) -> Job:
 
 
 def list_jobs(services: Services, *, limit: int = 50) -> list[JobSummary]:
-    """The latest of both kinds, the newest first."""
-    sagemaker, order = services("sagemaker"), {"SortBy": "CreationTime", "SortOrder": "Descending"}
-    trained = sagemaker.list_training_jobs(MaxResults=limit, **order)["TrainingJobSummaries"]
-    processed = sagemaker.list_processing_jobs(MaxResults=limit, **order)["ProcessingJobSummaries"]
+    """The latest of all kinds, the tuning jobs among them (`tuning.py`), the newest first."""
+    sagemaker = services("sagemaker")
+    asked = {"MaxResults": limit, "SortBy": "CreationTime", "SortOrder": "Descending"}
+    tuned = sagemaker.list_hyper_parameter_tuning_jobs(**asked)["HyperParameterTuningJobSummaries"]
     jobs = [
-        JobSummary(
-            kind=kind,
-            name=summary[f"{kind.capitalize()}JobName"],
-            status=summary[f"{kind.capitalize()}JobStatus"],
-            created=summary["CreationTime"],
-            ended=summary.get(f"{kind.capitalize()}EndTime"),
-        )
-        for kind, found in (("training", trained), ("processing", processed))
-        for summary in found
+        *_summaries("training", "Training", sagemaker.list_training_jobs(**asked)["TrainingJobSummaries"]),
+        *_summaries(
+            "processing", "Processing", sagemaker.list_processing_jobs(**asked)["ProcessingJobSummaries"]
+        ),
+        *_summaries(
+            "transform", "Transform", sagemaker.list_transform_jobs(**asked)["TransformJobSummaries"]
+        ),
+        *_summaries("tuning", "HyperParameterTuning", tuned),
     ]
     return sorted(jobs, key=lambda job: job.created, reverse=True)[:limit]
+
+
+def _summaries(kind: str, title: str, summaries: Iterable[Mapping[str, Any]]) -> Iterator[JobSummary]:
+    """`title`: how the names of SageMaker's members begin."""
+    for summary in summaries:
+        yield JobSummary(
+            kind=kind,
+            name=summary[f"{title}JobName"],
+            status=summary[f"{title}JobStatus"],
+            created=summary["CreationTime"],
+            ended=summary.get(f"{title}EndTime"),
+        )
 
 
 def metrics_of(services: Services, job: Job) -> dict[str, list[tuple[float, float]]]:
@@ -124,8 +141,7 @@ def metrics_of(services: Services, job: Job) -> dict[str, list[tuple[float, floa
 
 def usage_of(services: Services, job: Job) -> dict[str, dict[str, list[tuple[float, float]]]]:
     """What its instances took: by metric and host, points of seconds since 1970 and percent."""
-    hosts = [f"algo-{number}" for number in range(1, min(job.hosts, _HOSTS) + 1)]
-    wanted = [(name, host) for name in USAGE for host in hosts]
+    wanted = [(name, host) for name in USAGE for host in _host_names(services, job)]
     queries = [
         Query(
             namespace=f"/aws/sagemaker/{KINDS[job.kind]}",
@@ -140,6 +156,13 @@ def usage_of(services: Services, job: Job) -> dict[str, dict[str, list[tuple[flo
         if points:
             found.setdefault(name, {})[host] = points
     return found
+
+
+def _host_names(services: Services, job: Job) -> list[str]:
+    """As its metrics have them. A transform job's are ids that AWS tells in the names of its logs alone."""
+    if job.kind == "transform":
+        return logging_hosts(services, KINDS[job.kind], job.name)[:_HOSTS]
+    return [f"algo-{number}" for number in range(1, min(job.hosts, _HOSTS) + 1)]
 
 
 def _read(services: Services, job: Job, queries: list[Query]) -> list[list[tuple[float, float]]]:
@@ -177,6 +200,7 @@ def _training(job: Mapping[str, Any]) -> Job:
         outputs=tuple((name, uri) for name, uri in outputs.items() if uri),
         metric_names=tuple(it["Name"] for it in algorithm.get("MetricDefinitions", ())),
         final_metrics={it["MetricName"]: it["Value"] for it in job.get("FinalMetricDataList", ())},
+        tuning_job=job.get("TuningJobArn", "").rpartition("/")[2],
     )
 
 
@@ -206,6 +230,43 @@ def _processing(job: Mapping[str, Any]) -> Job:
             (it["OutputName"], it.get("S3Output", {}).get("S3Uri", ""))
             for it in job.get("ProcessingOutputConfig", {}).get("Outputs", ())
         ),
+        metric_names=(),
+        final_metrics={},
+    )
+
+
+def _transform(job: Mapping[str, Any]) -> Job:
+    given, output, resources = job["TransformInput"], job["TransformOutput"], job["TransformResources"]
+    members = ("ModelName", "BatchStrategy", "MaxConcurrentTransforms", "MaxPayloadInMB")
+    settings = {
+        **{member: job[member] for member in members if member in job},
+        **{
+            member: given[member]
+            for member in ("ContentType", "SplitType", "CompressionType")
+            if member in given
+        },
+        **{member: output[member] for member in ("Accept", "AssembleWith") if member in output},
+        **job.get("DataProcessing", {}),
+        **job.get("ModelClientConfig", {}),
+    }
+    source = given["DataSource"]["S3DataSource"]
+    return Job(
+        kind="transform",
+        name=job["TransformJobName"],
+        arn=job["TransformJobArn"],
+        status=job["TransformJobStatus"],
+        secondary_status="",
+        failure_reason=job.get("FailureReason", ""),
+        created=job["CreationTime"],
+        started=job.get("TransformStartTime"),
+        ended=job.get("TransformEndTime"),
+        image="",
+        instances=_instances(resources),
+        hosts=_hosts(resources),
+        parameters={name: str(value) for name, value in settings.items()}
+        | dict(sorted(job.get("Environment", {}).items())),
+        inputs=((source["S3DataType"], source["S3Uri"]),),
+        outputs=(("Output", output["S3OutputPath"]),),
         metric_names=(),
         final_metrics={},
     )

@@ -18,6 +18,7 @@ from stagegate.console import (
     builds,
     endpoints,
     events,
+    functions,
     jobs,
     map_run,
     models,
@@ -25,6 +26,7 @@ from stagegate.console import (
     run_changes,
     runs,
     stacks,
+    tuning,
 )
 from stagegate.console.guard import HEADERS, Guard
 from stagegate.console.pages import UNANSWERED, Console
@@ -42,8 +44,10 @@ def application(services: Services, *, allows_changes: bool, token: str | None =
             *map_run.ROUTES,
             *approvals.ROUTES,
             *models.ROUTES,
+            *tuning.ROUTES,
             *jobs.ROUTES,
             *builds.ROUTES,
+            *functions.ROUTES,
             *endpoints.ROUTES,
             *stacks.ROUTES,
             *events.ROUTES,

@@ -32,6 +32,11 @@ def model_page(model_package_arn: str) -> str:
     return f"/models/{quote(model_package_arn)}" if ":model-package/" in model_package_arn else ""
 
 
+def function_page(name_or_arn: str) -> str:
+    """With the version or alias that is in the name."""
+    return _in("/functions")(name_or_arn.rpartition(":function:")[2])
+
+
 def _endpoint_page(name: str) -> str:
     """Those of the stages stand on one page."""
     return next((f"/endpoints#{stage}" for stage in STAGES if name.endswith(f"-{stage}")), "")
@@ -40,11 +45,11 @@ def _endpoint_page(name: str) -> str:
 _NAMES: Mapping[str, Callable[[str], str] | None] = {
     "TrainingJobName": _in("/jobs/training"),
     "ProcessingJobName": _in("/jobs/processing"),
-    "TransformJobName": None,
-    "HyperParameterTuningJobName": None,
+    "TransformJobName": _in("/jobs/transform"),
+    "HyperParameterTuningJobName": _in("/jobs/tuning"),
     "ProjectName": None,
     "StackName": _in("/stacks"),
-    "FunctionName": None,
+    "FunctionName": function_page,
     "EndpointName": _endpoint_page,
     "EndpointConfigName": None,
     "ModelName": None,
@@ -114,11 +119,13 @@ def read_call(details: Mapping[str, Any]) -> Call:
     """From the event that scheduled it."""
     if "resourceType" not in details:  # a function or an activity by its ARN
         resource = details["resource"]
+        is_function = ":function:" in resource
         return Call(
-            service="lambda" if ":function:" in resource else "states",
-            operation="invoke" if ":function:" in resource else "activity",
+            service="lambda" if is_function else "states",
+            operation="invoke" if is_function else "activity",
             name=resource.split(":", 6)[-1],
             parameters=details.get("input", ""),
+            page=function_page(resource) if is_function else "",
         )
     parameters = read_json(details.get("parameters", ""))
     given = parameters if isinstance(parameters, dict) else {}

@@ -50,7 +50,7 @@ def _facts(job: Job) -> dict[str, str]:
     return {
         "Kind": job.kind,
         "Status": job.status,
-        "Image": job.image,
+        "Image": job.image or "–",
         "Instances": job.instances,
         "Waited": "–" if waited is None else duration(waited),
         "Ran": "–" if job.seconds is None else duration(job.seconds),

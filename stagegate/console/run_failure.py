@@ -34,6 +34,7 @@ _JOBS = {
     "createTrainingJob": ("TrainingJob", "describe_training_job"),
     "createProcessingJob": ("ProcessingJob", "describe_processing_job"),
     "createTransformJob": ("TransformJob", "describe_transform_job"),
+    "createHyperParameterTuningJob": ("HyperParameterTuningJob", "describe_hyper_parameter_tuning_job"),
 }
 """The jobs of SageMaker by the operation that starts them: their kind, and what describes one."""
 
