@@ -60,7 +60,6 @@ class Serving:
     created: datetime
     updated: datetime
     variants: tuple[Variant, ...]
-    alarms: tuple[Alarm, ...]
 
     @property
     def is_moving(self) -> bool:
@@ -97,6 +96,23 @@ def list_serving(services: Services) -> list[Serving]:
     """The endpoints of the stages that have one, staging first."""
     found = (_serving(services, stage) for stage in STAGES)
     return [endpoint for endpoint in found if endpoint]
+
+
+def list_alarms(services: Services, endpoint: Serving) -> list[Alarm]:
+    """Those that deploy/endpoint.yaml names after the endpoint."""
+    describe = services("cloudwatch").get_paginator("describe_alarms")
+    pages = describe.paginate(AlarmNamePrefix=f"{endpoint.name}-")
+    return [
+        Alarm(
+            name=alarm["AlarmName"],
+            state=alarm["StateValue"],
+            reason=alarm.get("StateReason", ""),
+            description=alarm.get("AlarmDescription", ""),
+            since=alarm["StateUpdatedTimestamp"],
+        )
+        for page in pages
+        for alarm in page["MetricAlarms"]
+    ]
 
 
 def last_hour(services: Services, endpoint: Serving) -> LastHour:
@@ -185,7 +201,6 @@ def _serving(services: Services, stage: str) -> Serving | None:
         created=endpoint["CreationTime"],
         updated=endpoint["LastModifiedTime"],
         variants=tuple(variants),
-        alarms=_alarms(services, name),
     )
 
 
@@ -217,20 +232,4 @@ def _variant(
         instances=now.get("CurrentInstanceCount", 0),
         is_coming=is_coming,
         status=statuses[0].get("StatusMessage") or statuses[0]["Status"] if statuses else "",
-    )
-
-
-def _alarms(services: Services, endpoint: str) -> tuple[Alarm, ...]:
-    """Those that deploy/endpoint.yaml names after the endpoint."""
-    pages = services("cloudwatch").get_paginator("describe_alarms").paginate(AlarmNamePrefix=f"{endpoint}-")
-    return tuple(
-        Alarm(
-            name=alarm["AlarmName"],
-            state=alarm["StateValue"],
-            reason=alarm.get("StateReason", ""),
-            description=alarm.get("AlarmDescription", ""),
-            since=alarm["StateUpdatedTimestamp"],
-        )
-        for page in pages
-        for alarm in page["MetricAlarms"]
     )

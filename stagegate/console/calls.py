@@ -32,11 +32,6 @@ def model_page(model_package_arn: str) -> str:
     return f"/models/{quote(model_package_arn)}" if ":model-package/" in model_package_arn else ""
 
 
-def function_page(name_or_arn: str) -> str:
-    """With the version or alias that is in the name."""
-    return _in("/functions")(name_or_arn.rpartition(":function:")[2])
-
-
 def _endpoint_page(name: str) -> str:
     """Those of the stages stand on one page."""
     return next((f"/endpoints#{stage}" for stage in STAGES if name.endswith(f"-{stage}")), "")
@@ -49,7 +44,7 @@ _NAMES: Mapping[str, Callable[[str], str] | None] = {
     "HyperParameterTuningJobName": _in("/jobs/tuning"),
     "ProjectName": None,
     "StackName": _in("/stacks"),
-    "FunctionName": function_page,
+    "FunctionName": _in("/functions"),
     "EndpointName": _endpoint_page,
     "EndpointConfigName": None,
     "ModelName": None,
@@ -120,17 +115,20 @@ def read_call(details: Mapping[str, Any]) -> Call:
     if "resourceType" not in details:  # a function or an activity by its ARN
         resource = details["resource"]
         is_function = ":function:" in resource
+        name = _function(resource) if is_function else resource.split(":", 6)[-1]
         return Call(
             service="lambda" if is_function else "states",
             operation="invoke" if is_function else "activity",
-            name=resource.split(":", 6)[-1],
+            name=name,
             parameters=details.get("input", ""),
-            page=function_page(resource) if is_function else "",
+            page=_in("/functions")(name) if is_function else "",
         )
     parameters = read_json(details.get("parameters", ""))
     given = parameters if isinstance(parameters, dict) else {}
     member = next((member for member in _NAMES if member in given), "")
     name, page_of = str(given.get(member, "")), _NAMES.get(member)
+    if member == "FunctionName":
+        name = _function(name)
     is_to_go = details["resource"].startswith("delete")
     return Call(
         service=details["resourceType"].removeprefix("aws-sdk:"),
@@ -150,12 +148,12 @@ def _started(call: Call, answer: Mapping[str, Any]) -> Started | None:
         kind, found = "execution", answer.get("ExecutionArn")
     elif call.service == "sagemaker" and operation == "createModelPackage":
         kind, found = "model package", answer.get("ModelPackageArn")
-    elif call.service == "lambda" and _function(call.name).endswith(_APPROVAL_FUNCTION):
+    elif call.service == "lambda" and call.name.partition(":")[0].endswith(_APPROVAL_FUNCTION):
         payload = answer.get("Payload", answer)  # what the function gave, then what was decided
         kind, found = "approval", payload.get("approval_id") if isinstance(payload, dict) else None
     return Started(kind=kind, id=found) if isinstance(found, str) and found else None
 
 
 def _function(name: str) -> str:
-    """The name of a function that may be given by its ARN, with an alias or without."""
-    return name.rpartition(":function:")[2].partition(":")[0]
+    """The name of a function that may be given by its ARN, with the version or alias that is asked for."""
+    return name.rpartition(":function:")[2]

@@ -2,6 +2,7 @@
 
 import base64
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from botocore.exceptions import ClientError
@@ -13,10 +14,10 @@ from starlette.routing import Route
 
 from stagegate.aws import explained
 from stagegate.console.live import Shown, stream
-from stagegate.console.pages import PICTURES_POLICY, Console
+from stagegate.console.pages import PICTURES_POLICY, Attempt, Console, insist
 from stagegate.console.plots import Plot, Series, clock, plot
 from stagegate.console.uploads import Upload, uploaded
-from stagegate.endpoints import LastHour, Serving, last_hour, list_serving
+from stagegate.endpoints import Alarm, LastHour, Serving, last_hour, list_alarms, list_serving
 from stagegate.errors import ConfigurationError, NotFound
 from stagegate.models import CONTENT_TYPES, STAGES, Prediction, invoke
 
@@ -26,10 +27,11 @@ _PICTURES = {".jpg": "image/jpeg", ".jpeg": "image/jpeg", ".png": "image/png"}
 
 @dataclass(frozen=True, kw_only=True)
 class Seen:
-    """An endpoint with the pictures of its last hour."""
+    """An endpoint with the pictures of its last hour; without that and the alarms where AWS does not say."""
 
     endpoint: Serving
-    hour: LastHour
+    alarms: list[Alarm]
+    hour: LastHour | None
     plots: list[Plot]
 
 
@@ -49,7 +51,8 @@ class Said:
 
 def endpoints_page(request: Request) -> Response:
     console: Console = request.app.state.console
-    return _page(request, _look(console), said=[], picture="", name="")
+    seen = _look(console, partial(console.attempt, request))
+    return _page(request, seen, said=[], picture="", name="")
 
 
 def endpoints_stream(request: Request) -> Response:
@@ -81,7 +84,8 @@ def _predict(request: Request, upload: Upload) -> Response:
     picture = ""
     if kind := _PICTURES.get(suffix):
         picture = f"data:{kind};base64,{base64.b64encode(upload.content).decode()}"
-    return _page(request, _look(console), said=said, picture=picture, name=upload.name)
+    seen = _look(console, partial(console.attempt, request))
+    return _page(request, seen, said=said, picture=picture, name=upload.name)
 
 
 def _ask(console: Console, stage: str, upload: Upload) -> Said:
@@ -114,10 +118,16 @@ def _is_moving(seen: list[Seen]) -> bool:
     return any(it.endpoint.is_moving for it in seen)
 
 
-def _look(console: Console) -> list[Seen]:
+def _look(console: Console, attempt: Attempt = insist) -> list[Seen]:
     with explained(console.services.config):
-        found = [(it, last_hour(console.services, it)) for it in list_serving(console.services)]
-    return [Seen(endpoint=endpoint, hour=hour, plots=_plots(hour)) for endpoint, hour in found]
+        return [_seen(console, it, attempt) for it in list_serving(console.services)]
+
+
+def _seen(console: Console, endpoint: Serving, attempt: Attempt) -> Seen:
+    stage, services = endpoint.stage, console.services
+    alarms = attempt(f"the alarms of {stage}", lambda: list_alarms(services, endpoint), list[Alarm]())
+    hour = attempt(f"the last hour of {stage}", lambda: last_hour(services, endpoint), None)
+    return Seen(endpoint=endpoint, alarms=alarms, hour=hour, plots=_plots(hour) if hour else [])
 
 
 def _plots(hour: LastHour) -> list[Plot]:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 from urllib.parse import parse_qsl
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -108,6 +108,17 @@ def _missing(request: Request) -> list[tuple[str, StagegateError]]:
     return missing
 
 
+class Attempt(Protocol):
+    """Reads a part of a page, which has the default instead where AWS does not answer (`Console.attempt`)."""
+
+    def __call__(self, what: str, read: Callable[[], Part], default: Part) -> Part: ...
+
+
+def insist(what: str, read: Callable[[], Part], default: Part) -> Part:
+    """No part is done without."""
+    return read()
+
+
 @dataclass(frozen=True, kw_only=True)
 class Console:
     """The services that the pages read, and whether they may change anything."""
@@ -155,7 +166,7 @@ class Console:
         address = address_of(request)
         if missing := _missing(request):
             trouble = self.troubles.of(address, missing[0][1])
-            names = [what for what, _ in missing]
+            names = [*dict.fromkeys(what for what, _ in missing)]
             return self._noticed(page, address, trouble=trouble, missing=names, status=status)
         if request.method == "GET" and status == 200:
             self.troubles.end(address)

@@ -3,6 +3,7 @@
 import itertools
 import json
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 from starlette.exceptions import HTTPException
@@ -13,7 +14,7 @@ from starlette.routing import Route
 from stagegate.aws import explained
 from stagegate.console.execution import read_execution
 from stagegate.console.live import Shown, stream
-from stagegate.console.pages import Console, written
+from stagegate.console.pages import Attempt, Console, insist, written
 from stagegate.console.run_selected import Asked, Selected, select
 from stagegate.console.run_view import EventFilters, RunView, read_run
 
@@ -28,7 +29,7 @@ PARTS = ("head", "progress", "data", "states", "event_filters", "event_count", "
 def run_page(request: Request) -> Response:
     """`?visit=`, or `?state=` with `?number=` or `?item=`, selects; `?type=`, `?of=` and `?skip=` choose."""
     console: Console = request.app.state.console
-    run = _read(request, seconds=PAGE_SECONDS)
+    run = _read(request, seconds=PAGE_SECONDS, attempt=partial(console.attempt, request))
     return console.page(
         request,
         "run.html",
@@ -95,10 +96,11 @@ def _compact(value: Any) -> str:
     return json.dumps(value, default=lambda time: time.isoformat())
 
 
-def _read(request: Request, *, seconds: float) -> RunView:
+def _read(request: Request, *, seconds: float, attempt: Attempt = insist) -> RunView:
     console: Console = request.app.state.console
+    arn = request.path_params["execution_arn"]
     with explained(console.services.config):
-        return read_run(console.services, request.path_params["execution_arn"], seconds=seconds)
+        return read_run(console.services, arn, seconds=seconds, attempt=attempt)
 
 
 def _values(request: Request, run: RunView) -> dict[str, Any]:

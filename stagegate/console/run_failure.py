@@ -95,6 +95,13 @@ def explain_failure(
     return _failure(execution, visit, behind, is_incomplete=is_incomplete)
 
 
+def bare_failure(execution: Execution, told: Told) -> Failure | None:
+    """The same without what is behind the state."""
+    if not execution.has_failed:
+        return None
+    return _failure(execution, _failed(execution, told)[0], Behind(), is_incomplete=True)
+
+
 def _failure(
     execution: Execution, visit: Visit | None, behind: Behind, *, is_incomplete: bool = False
 ) -> Failure:

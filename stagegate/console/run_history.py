@@ -80,16 +80,17 @@ class History:
     def look(self, *, seconds: float) -> Told:
         """What one call of AWS adds. Where others read, it waits for them at most so long."""
         self._read_page(seconds)
-        return self._told()
+        return self.told()
 
     def read_on(self, *, seconds: float) -> Told:
         """What can be read in that time of what is known to be there; the last call may take longer."""
         deadline = time.monotonic() + seconds
         while self._latest and (left := deadline - time.monotonic()) > 0:
             self._read_page(left)
-        return self._told()
+        return self.told()
 
-    def _told(self) -> Told:
+    def told(self) -> Told:
+        """What has been read till now."""
         with self._telling:
             return Told(
                 events=tuple(self._events),

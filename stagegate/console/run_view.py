@@ -1,5 +1,6 @@
 """What the page of a run shows: the execution, its definition, and what its history says of each state."""
 
+import contextlib
 import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -8,14 +9,14 @@ from datetime import datetime
 from functools import cached_property, lru_cache
 from typing import Any
 
-from botocore.exceptions import ClientError
+from botocore.exceptions import BotoCoreError, ClientError
 
 from stagegate.aws import Services
 from stagegate.console.execution import Execution, read_execution
 from stagegate.console.map_run_view import MapRunView, read_map_run, result_of
-from stagegate.console.pages import written
+from stagegate.console.pages import Attempt, insist, written
 from stagegate.console.run_definition import definition_of, state_of
-from stagegate.console.run_failure import Failure, explain_failure
+from stagegate.console.run_failure import Failure, bare_failure, explain_failure
 from stagegate.console.run_graph import Graph, StateRow, read_graph, state_rows
 from stagegate.console.run_history import Told, history_of
 from stagegate.console.visits import ENDS, Event, Story, Visit, details_of
@@ -25,6 +26,8 @@ from stagegate.errors import NotFound
 EVENTS = 100
 JOB_SECONDS = 0.2
 """For how long a look waits for what a job says, when all else is there."""
+_HISTORY = "what has happened in it"
+_NO_GRAPH = Graph(nodes=[], edges=[], starts=[])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -171,34 +174,34 @@ class RunView(Execution):
         return next((event for event in events[number - events[0]["id"] :][:1]), None) if events else None
 
 
-def read_run(services: Services, execution_arn: str, *, seconds: float) -> RunView:
+def read_run(services: Services, execution_arn: str, *, seconds: float, attempt: Attempt = insist) -> RunView:
     """What is to be known of it in that time, and a call of AWS more: each look at a long history reads on.
 
     Raises HTTPException where there is no such execution.
     """
     deadline = time.monotonic() + seconds
     history = history_of(services, execution_arn)
-    with ThreadPoolExecutor(2) as threads:
+    with ThreadPoolExecutor(3) as threads:
         described = threads.submit(read_execution, services, execution_arn)
         graph = threads.submit(_graph, services, execution_arn)
-        try:
-            told = history.look(seconds=seconds)
-        except ClientError:
-            described.result()  # says it better where there is no such execution
-            raise
+        looked = threads.submit(history.look, seconds=seconds)
         execution = described.result()
-    explain_failure(services, execution, told, seconds=0)  # begins to ask for its job
-    told = history.read_on(seconds=deadline - time.monotonic())
+    told = attempt(_HISTORY, looked.result, None) or history.told()
+    with contextlib.suppress(ClientError, BotoCoreError):  # what is wrong is asked for again, and said, below
+        explain_failure(services, execution, told, seconds=0)  # begins to ask for its job
+    told = attempt(_HISTORY, lambda: history.read_on(seconds=deadline - time.monotonic()), told)
     left = max(deadline - time.monotonic(), JOB_SECONDS)
-    failure = explain_failure(services, execution, told, seconds=left)
+    failure = attempt(
+        "what is behind its failure", lambda: explain_failure(services, execution, told, seconds=left), None
+    )
     return RunView(
         described=execution.described,
         told=told,
-        definition=definition_of(services, execution_arn),
-        graph=graph.result(),
-        failure=failure,
-        map_run=_map_run(services, execution.map_run_arn) if execution.map_run_arn else None,
-        map_runs=_map_runs(services, told.story),
+        definition=attempt("its state machine", lambda: definition_of(services, execution_arn), {}),
+        graph=attempt("its state machine", graph.result, _NO_GRAPH),
+        failure=failure or bare_failure(execution, told),
+        map_run=attempt("the Map Run that it is of", lambda: _map_run(services, execution.map_run_arn), None),
+        map_runs=attempt("its Map Runs", lambda: _map_runs(services, told.story), {}),
     )
 
 
@@ -209,7 +212,9 @@ def _map_runs(services: Services, story: Story) -> dict[str, MapRunView]:
 
 
 def _map_run(services: Services, map_run_arn: str) -> MapRunView | None:
-    """None for one that AWS has forgotten."""
+    """None for one that AWS has forgotten, and where there is none."""
+    if not map_run_arn:
+        return None
     try:
         return read_map_run(services, map_run_arn)
     except NotFound:
@@ -220,4 +225,4 @@ def _map_run(services: Services, map_run_arn: str) -> MapRunView | None:
 def _graph(services: Services, execution_arn: str) -> Graph:
     """Of the definition that the execution began with."""
     definition = definition_of(services, execution_arn)
-    return read_graph(definition) if definition else Graph(nodes=[], edges=[], starts=[])
+    return read_graph(definition) if definition else _NO_GRAPH

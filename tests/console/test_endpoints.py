@@ -3,12 +3,14 @@
 import re
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
+from botocore.exceptions import ClientError
 from playwright.sync_api import Page, expect
 
 from tests.console import releases
-from tests.console.conftest import Shown, photograph, serving, stumbling_blocks
+from tests.console.conftest import Shown, answering, photograph, serving, stumbling_blocks
 from tests.console.test_approvals import asked
 
 BOUNDARY = "----form"
@@ -71,6 +73,28 @@ def test_endpoints_stand_with_their_last_hour_and_alarms(measured: Shown, page: 
     expect(production.get_by_role("img", name="Memory, % from 12 to")).to_be_visible()
     expect(production.get_by_text("stagegate-production-server-errors")).to_be_visible()
     expect(page.get_by_role("region", name="Staging InService")).to_be_visible()
+
+
+@pytest.mark.parametrize(
+    ("operation", "missing", "kept"),
+    [
+        ("DescribeAlarms", "the alarms of staging; the alarms of production", "200</strong> requests"),
+        ("GetMetricData", "the last hour of staging; the last hour of production", "server-errors</strong>"),
+    ],
+)
+def test_what_aws_does_not_say_of_endpoints_is_missing_and_the_rest_is_there(
+    measured: Shown, operation: str, missing: str, kept: str
+) -> None:
+    def throttle(**of_call: Any) -> None:
+        raise ClientError({"Error": {"Code": "ThrottlingException", "Message": "Rate exceeded"}}, operation)
+
+    with answering(measured.installation.config) as (address, services):
+        services("cloudwatch").meta.events.register(f"before-call.cloudwatch.{operation}", throttle)
+        status, html, _ = asked(address, "GET", "/endpoints")
+
+    assert (status, html.count('<section class="card"')) == (200, 2)
+    assert f"Not shown because of it: {missing}." in html
+    assert kept in html
 
 
 def test_both_stages_say_what_a_picture_shows(measured: Shown, page: Page, axe: str, tmp_path: Path) -> None:

@@ -101,7 +101,12 @@ def test_a_state_that_waits_for_a_decision_leads_to_its_approval(gate: Gate, con
     _, html, _ = asked(console, "GET", path)
     _, page, _ = asked(console, "GET", f"/approvals/{approval.approval_id}")
 
-    assert waiting == links(html) == {approval.approval_id: f"/approvals/{approval.approval_id}"}
+    asking = f"{gate.installation.config.project}-approval-request"
+    assert waiting == links(html)
+    assert waiting == {
+        asking: f"/functions/{asking}",
+        approval.approval_id: f"/approvals/{approval.approval_id}",
+    }
     assert f'<a href="/runs/{quote(execution)}">The run that asks</a>' in page
 
 

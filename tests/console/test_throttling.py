@@ -17,12 +17,26 @@ from playwright.sync_api import Page, expect
 from stagegate.config import Config
 from stagegate.console.pages import NAVIGATION
 from tests.conftest import ROOT, Local
-from tests.console.conftest import ROLE, answering, fill, photograph, stumbling_blocks
+from tests.console.conftest import ROLE, Runs, answering, fill, photograph, stumbling_blocks
 from tests.console.test_approvals import FORM, asked
 from tests.release.conftest import installed
 
 SOME = "calls = [4, 5]"
 ASLEEP = '{"StartAt": "Sleep", "States": {"Sleep": {"Type": "Wait", "Seconds": 3600, "End": true}}}'
+
+FAILING = {
+    "Type": "Task",
+    "Resource": "arn:aws:states:::sagemaker:createProcessingJob.sync",
+    "Parameters": {
+        "ProcessingJobName": "fails",
+        "RoleArn": ROLE,
+        "AppSpecification": {"ImageUri": "image", "ContainerEntrypoint": ["false"]},
+        "ProcessingResources": {
+            "ClusterConfig": {"InstanceCount": 1, "InstanceType": "ml.m5.large", "VolumeSizeInGB": 1}
+        },
+    },
+    "End": True,
+}
 
 
 @contextlib.contextmanager
@@ -128,6 +142,29 @@ def test_a_page_says_which_part_it_is_without(tmp_path: Path, operation: str, mi
 
     assert status == 200
     assert "listed" in html
+    assert f"Not shown because of it: {missing}." in html
+
+
+@pytest.mark.parametrize(
+    ("operation", "missing"),
+    [
+        ("stepfunctions:GetExecutionHistory", "what has happened in it"),
+        ("stepfunctions:DescribeStateMachineForExecution", "its state machine"),
+        ("sagemaker:DescribeProcessingJob", "what is behind its failure"),
+    ],
+)
+def test_a_run_is_shown_without_what_aws_does_not_say_of_it(
+    tmp_path: Path, operation: str, missing: str
+) -> None:
+    with throttled(tmp_path, operation) as (runtime, config):
+        runs = Runs(config=config, client=runtime.client("stepfunctions"))
+        run = runs.run(runs.machine("failing", {"Process": FAILING}), "shown")
+        with answering(config) as (address, _):
+            status, html, _ = asked(address, "GET", f"/runs/{quote(run)}")
+
+    assert status == 200
+    assert re.search(r"<h1>shown <span[^>]*>FAILED</span>", html)
+    assert "States.TaskFailed" in html
     assert f"Not shown because of it: {missing}." in html
 
 
