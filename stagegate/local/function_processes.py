@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from stagegate.local import function_worker
-from stagegate.local.pipe_streams import PipeReader, reader_of
+from stagegate.local.pipe_streams import PipeReader, reader_of, writer_of
 
 _KEPT = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "LD_LIBRARY_PATH")
 _PACKAGES = [path for path in sys.path if path.endswith(("site-packages", "dist-packages"))]
@@ -51,15 +51,18 @@ class Outcome:
 class Worker:
     """One process."""
 
-    def __init__(self, process: asyncio.subprocess.Process, events: int, results: PipeReader) -> None:
+    def __init__(
+        self, process: asyncio.subprocess.Process, events: asyncio.StreamWriter, results: PipeReader
+    ) -> None:
         self._process = process
-        self._events = os.fdopen(events, "wb", buffering=0)
+        self._events = events
         self._results = results
 
     @classmethod
     async def started(cls, configured: Configured) -> "Worker":
         events_in, events_out = os.pipe()
         results_in, results_out = os.pipe()
+        events, results = await writer_of(events_out), await reader_of(results_in, limit=_MAX_LINE)
         try:
             process = await asyncio.create_subprocess_exec(
                 *(sys.executable, "-S", "-P", function_worker.__file__),
@@ -72,10 +75,14 @@ class Worker:
                 cwd=configured.root,
                 env={name: os.environ[name] for name in _KEPT if name in os.environ} | configured.environment,
             )
+        except BaseException:
+            events.transport.abort()
+            results.close()
+            raise
         finally:
             os.close(events_in)
             os.close(results_out)
-        return cls(process, events_out, await reader_of(results_in, limit=_MAX_LINE))
+        return cls(process, events, results)
 
     @property
     def is_running(self) -> bool:
@@ -91,11 +98,9 @@ class Worker:
         return None
 
     async def invoke(self, request: dict[str, Json], log: Callable[[str], None]) -> Outcome:
-        line = json.dumps(request).encode() + b"\n"
-        try:
-            await asyncio.to_thread(self._events.write, line)
-        except BrokenPipeError:
-            return await self._crashed()
+        self._events.write(json.dumps(request).encode() + b"\n")
+        with contextlib.suppress(ConnectionError):  # it has crashed: nothing will come from it either
+            await self._events.drain()
         message = await self._next(log)
         if message is None:
             return await self._crashed()
@@ -105,8 +110,7 @@ class Worker:
         """Kill it, and what it has started."""
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
-        with contextlib.suppress(OSError):
-            self._events.close()
+        self._events.transport.abort()
         self._results.close()
         await self._process.wait()
 

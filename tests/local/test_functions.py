@@ -1,6 +1,7 @@
 """Lambda functions on the real runtime: invoked, queued, called by their URL."""
 
 import base64
+import contextlib
 import io
 import json
 import re
@@ -187,6 +188,37 @@ def test_changed_code_and_configuration_take_effect(shared_local):
     after = client.get_function(FunctionName="changes")["Configuration"]
     assert after["CodeSha256"] != before["CodeSha256"]
     assert after["RevisionId"] != before["RevisionId"]
+
+
+def test_an_event_of_six_megabytes_comes_and_goes(shared_local):
+    create(shared_local, "large", "def handler(e, c): return e[::-1]")
+    event = "ab" * 3_000_000
+
+    result, _ = invoke(shared_local, "large", event)
+
+    assert result == event[::-1]
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="needs /proc")
+def test_processes_that_have_ended_leave_no_descriptor_behind(shared_local):
+    client = shared_local.client("lambda")
+    create(shared_local, "renewed", "def handler(e, c): return 1")
+
+    def open_pipes():
+        """But for those of the process that is there."""
+        assert invoke(shared_local, "renewed")[0] == 1
+        count = 0
+        for descriptor in Path(f"/proc/{shared_local.process.pid}/fd").iterdir():
+            with contextlib.suppress(FileNotFoundError):  # it was closed meanwhile
+                count += str(descriptor.readlink()).startswith("pipe:")
+        return count
+
+    before = open_pipes()
+    for number in range(3):
+        client.update_function_configuration(FunctionName="renewed", Timeout=20 + number)
+        assert invoke(shared_local, "renewed")[0] == 1
+
+    assert open_pipes() <= before
 
 
 def test_an_event_that_was_accepted_is_run_after_a_kill_too(local):
