@@ -2,6 +2,7 @@
 
 import io
 import json
+import uuid
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
@@ -45,7 +46,9 @@ def execute(shared_local: Local, tmp_path_factory: pytest.TempPathFactory) -> Ca
     def run(project: str) -> NotebookNode:
         notebook = nbformat.read(NOTEBOOK, as_version=4)
         client = NotebookClient(notebook, timeout=60, kernel_name="python3")
-        client.create_kernel_manager().transport = "ipc"  # no ports that another test may take meanwhile
+        kernel = client.create_kernel_manager()
+        kernel.transport = "ipc"  # no ports that another test may take meanwhile
+        kernel.ip = str(folder / uuid.uuid4().hex[:8])  # the beginning of the names of its sockets
         # The kernel ends with this call, however it ends; and by itself where its parent is killed.
         return client.execute(
             env={
