@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from stagegate.aws import Services
 from stagegate.config import Config, load_config
 from stagegate.deployment import Platform, read_platform, upload_code
 from stagegate.inbox import Mail, read_inbox
+from tests.conftest import Local
 from tests.deploy.conftest import RULES
 from tests.ports import free_port
 
@@ -27,12 +28,36 @@ ROOT = Path(__file__).parent.parent.parent
 PATIENCE = 120.0
 
 
-@dataclass(frozen=True, kw_only=True)
-class Installation:
-    """The project's own pipeline, on a local runtime with a data directory and a port of its own."""
+@dataclass(kw_only=True)
+class Command:
+    """`stagegate local` as users have it, with torch imported before its jobs begin."""
 
     config: Config
-    processes: list[subprocess.Popen] = field(default_factory=list)
+    process: subprocess.Popen | None = None
+
+    def start(self) -> None:
+        self.process = local_server.start(self.config, with_parent=True, enforce_iam=True)
+
+    def kill(self) -> None:
+        assert self.process is not None
+        self.process.kill()
+        self.process.wait()
+
+    def stop(self) -> None:
+        local_server.stop(self.config.data_directory)
+        if self.process is not None:
+            self.process.wait()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Installation:
+    """The project's own pipeline, on a local runtime with a data directory and a port of its own.
+
+    `runtime` is None where a test starts one by itself.
+    """
+
+    config: Config
+    runtime: Command | Local | None = None
 
     @property
     def services(self) -> Services:
@@ -78,12 +103,13 @@ class Installation:
 
     def kill(self) -> None:
         """The runtime is gone at once, as if the power had failed."""
-        self.processes[-1].kill()
-        self.processes[-1].wait()
+        assert self.runtime is not None
+        self.runtime.kill()
 
     def start(self) -> None:
         """Roles may do only what their policies allow."""
-        self.processes.append(local_server.start(self.config, with_parent=True, enforce_iam=True))
+        assert self.runtime is not None
+        self.runtime.start()
 
     def start_run(self, dataset: Path, *options: str) -> str:
         """Start a release by the command; gives the execution's ARN."""
@@ -149,25 +175,29 @@ class Installation:
 
 
 @contextmanager
-def installed(project: Path, data: Path) -> Iterator[Installation]:
-    """The pipeline of a project, up on a runtime of its own."""
+def installed(project: Path, data: Path, *, trains: bool = False) -> Iterator[Installation]:
+    """The pipeline of a project, up on a runtime of its own: the command, where models are trained on it, or
+    a fork, which is there sooner, and whose jobs import torch themselves."""
     url = f"http://127.0.0.1:{free_port()}"
-    installation = Installation(
-        config=replace(load_config(project, environment={}), endpoint_url=url, data=data)
-    )
+    config = replace(load_config(project, environment={}), endpoint_url=url, data=data)
+    runtime: Command | Local = Command(config=config)
+    if not trains:
+        runtime = Local(data, options=["--enforce-iam", "--region", config.region])
+        config = replace(config, endpoint_url=runtime.endpoint_url)
+    installation = Installation(config=config, runtime=runtime)
     try:
         installation.start()
         installation.stagegate("up")
         yield installation
     finally:
-        local_server.stop(data)
-        for process in installation.processes:
-            process.wait()
+        runtime.stop()
 
 
 @pytest.fixture(scope="module")
-def installation(tmp_path_factory):
-    with installed(ROOT, tmp_path_factory.mktemp("data")) as installation:
+def installation(request, tmp_path_factory):
+    """A module that trains models on it says so: `TRAINS = True`."""
+    trains = getattr(request.module, "TRAINS", False)
+    with installed(ROOT, tmp_path_factory.mktemp("data"), trains=trains) as installation:
         yield installation
 
 

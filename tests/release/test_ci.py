@@ -97,7 +97,7 @@ def repository(tmp_path_factory):
     for name in ("deploy", "evaluation", "training", "workflows"):
         (folder / "tests" / name).mkdir(parents=True)
         (folder / "tests" / name / f"test_{name}.py").write_text(TEST)
-    with installed(folder, tmp_path_factory.mktemp("data")) as installation:
+    with installed(folder, tmp_path_factory.mktemp("data"), trains=True) as installation:
         git(folder, "init", "--quiet", "--initial-branch", "main")
         git(folder, "config", "user.email", "ann@example.com")
         git(folder, "config", "user.name", "Ann")

@@ -11,6 +11,7 @@ from sklearn.datasets import load_digits
 from stagegate import pipeline
 
 pytestmark = pytest.mark.slow
+TRAINS = True
 
 
 @pytest.fixture(scope="module")

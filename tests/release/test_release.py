@@ -11,6 +11,7 @@ from stagegate import pipeline
 from stagegate.inbox import approve_by_link
 from tests.release.permissions import ELSEWHERE, UNUSED
 
+TRAINS = True
 SMALL = (
     *("--hyperparameter", "epochs=1"),
     *("--preprocess", "image-size=32"),
