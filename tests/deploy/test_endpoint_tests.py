@@ -59,6 +59,7 @@ def run_tests(
                 "TEST_DATA_URI": "s3://data/runs/r-1/preprocessed/test",
                 "PREDICTIONS_URI": "s3://data/runs/r-1/evaluation/predictions.npz",
                 "REGISTERED_ACCURACY": "0.95",
+                "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",  # there are none in CodeBuild
             }
             | environment,
             capture_output=True,
