@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from sklearn.datasets import load_digits
 
 from evaluation import evaluate
 from training import preprocess, train
@@ -17,6 +16,8 @@ from training import preprocess, train
 
 @pytest.mark.slow
 def test_digits_are_learnt_from_a_zip_of_ten_folders(tmp_path: Path) -> None:
+    from sklearn.datasets import load_digits  # elsewhere every process of tests would import it
+
     digits = load_digits()
     with zipfile.ZipFile(tmp_path / "digits.zip", "w") as archive:
         for number, (pixels, digit) in enumerate(zip(digits.images, digits.target, strict=True)):

@@ -6,7 +6,6 @@ import zipfile
 
 import pytest
 from PIL import Image
-from sklearn.datasets import load_digits
 
 from stagegate import pipeline
 
@@ -17,6 +16,8 @@ TRAINS = True
 @pytest.fixture(scope="module")
 def digits(tmp_path_factory):
     """A zip of ten class folders, and a picture of each class."""
+    from sklearn.datasets import load_digits  # elsewhere every process of tests would import it
+
     path = tmp_path_factory.mktemp("digits") / "digits.zip"
     data = load_digits()
     pictures = {}
