@@ -5,6 +5,7 @@ import http.client
 import json
 import re
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -17,7 +18,7 @@ from playwright.sync_api import Page, expect
 from stagegate.config import Config
 from stagegate.console.pages import NAVIGATION
 from tests.conftest import ROOT, Local
-from tests.console.conftest import ROLE, Runs, answering, fill, photograph, stumbling_blocks
+from tests.console.conftest import PATIENCE, ROLE, Runs, answering, fill, photograph, stumbling_blocks
 from tests.console.test_approvals import FORM, asked
 from tests.release.conftest import installed
 
@@ -160,7 +161,11 @@ def test_a_run_is_shown_without_what_aws_does_not_say_of_it(
         runs = Runs(config=config, client=runtime.client("stepfunctions"))
         run = runs.run(runs.machine("failing", {"Process": FAILING}), "shown")
         with answering(config) as (address, _):
+            deadline = time.monotonic() + PATIENCE
             status, html, _ = asked(address, "GET", f"/runs/{quote(run)}")
+            while "Not shown" not in html:  # a page does not wait long for what is behind a failure
+                assert time.monotonic() < deadline
+                status, html, _ = asked(address, "GET", f"/runs/{quote(run)}")
 
     assert status == 200
     assert re.search(r"<h1>shown <span[^>]*>FAILED</span>", html)
