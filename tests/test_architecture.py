@@ -141,3 +141,17 @@ def test_a_service_imports_no_other_and_nothing_of_the_endpoint():
                 found.append(f"{path.relative_to(ROOT)} imports {name}")
 
     assert found == []
+
+
+def test_pipes_are_opened_in_one_place():
+    """It knows what uvloop does to their descriptors."""
+
+    def connects(path):
+        names = {
+            node.attr for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Attribute)
+        }
+        return bool(names & {"connect_read_pipe", "connect_write_pipe"})
+
+    found = [str(path.relative_to(ROOT)) for path in modules("stagegate") if connects(path)]
+
+    assert found == ["stagegate/local/pipe_streams.py"]

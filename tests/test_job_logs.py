@@ -8,7 +8,7 @@ import pytest
 
 from stagegate.aws import Services
 from stagegate.config import Config
-from stagegate.job_logs import LogFollower, log_tail, read_log
+from stagegate.job_logs import LogFollower, log_tail, logging_hosts, read_log
 from tests.conftest import ROOT, Local
 
 KIND = "TrainingJobs"
@@ -85,3 +85,13 @@ def test_a_job_that_has_written_nothing_has_no_lines(services: Services) -> None
         assert list(read_log(services, kind, "none")) == []
         assert log_tail(services, kind, "none") == []
         assert list(LogFollower(services, kind, "none").advance()) == []
+
+
+def test_the_hosts_that_write_are_known_by_their_streams(services: Services) -> None:
+    """As AWS names those of a transform job: https://docs.aws.amazon.com/sagemaker/latest/dg/logging-cloudwatch.html"""
+    for stream in ("i-0ab-1700000000", "i-0ab-1700000000/data-log", "i-0cd-1700000001"):
+        write(services, f"hosts/{stream}", "a line")
+
+    assert logging_hosts(services, KIND, "hosts") == ["i-0ab", "i-0cd"]
+    assert logging_hosts(services, KIND, "host") == []
+    assert logging_hosts(services, "TransformJobs", "hosts") == []

@@ -25,7 +25,7 @@ def list_page(request: Request) -> Response:
     with explained(console.services.config):
         found = [*list_jobs(console.services), *list_builds(console.services)]
     jobs = sorted(found, key=lambda job: job.created, reverse=True)[:_LISTED]
-    return console.page(request, "jobs.html", jobs=jobs)
+    return console.page(request, "jobs.html", jobs=jobs, comparable=KINDS)
 
 
 def job_page(request: Request) -> Response:

@@ -36,7 +36,8 @@ _JOBS = {
     "createTransformJob": ("TransformJob", "describe_transform_job"),
     "createHyperParameterTuningJob": ("HyperParameterTuningJob", "describe_hyper_parameter_tuning_job"),
 }
-"""The jobs of SageMaker by the operation that starts them: their kind, and what describes one."""
+"""The jobs of SageMaker by the operation that starts them: their kind, and what describes one.
+Of a tuning job no log is found: its training jobs have theirs."""
 
 
 @dataclass(frozen=True, kw_only=True)

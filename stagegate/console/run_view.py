@@ -183,7 +183,7 @@ def read_run(services: Services, execution_arn: str, *, seconds: float, attempt:
     history = history_of(services, execution_arn)
     with ThreadPoolExecutor(3) as threads:
         described = threads.submit(read_execution, services, execution_arn)
-        graph = threads.submit(_graph, services, execution_arn)
+        defined = threads.submit(definition_of, services, execution_arn)
         looked = threads.submit(history.look, seconds=seconds)
         execution = described.result()
     told = attempt(_HISTORY, looked.result, None) or history.told()
@@ -194,11 +194,13 @@ def read_run(services: Services, execution_arn: str, *, seconds: float, attempt:
     failure = attempt(
         "what is behind its failure", lambda: explain_failure(services, execution, told, seconds=left), None
     )
+    nothing: Mapping[str, Any] = {}
+    definition = attempt("its state machine", defined.result, nothing)
     return RunView(
         described=execution.described,
         told=told,
-        definition=attempt("its state machine", lambda: definition_of(services, execution_arn), {}),
-        graph=attempt("its state machine", graph.result, _NO_GRAPH),
+        definition=definition,
+        graph=_graph(services, execution_arn) if definition else _NO_GRAPH,
         failure=failure or bare_failure(execution, told),
         map_run=attempt("the Map Run that it is of", lambda: _map_run(services, execution.map_run_arn), None),
         map_runs=attempt("its Map Runs", lambda: _map_runs(services, told.story), {}),
@@ -224,5 +226,4 @@ def _map_run(services: Services, map_run_arn: str) -> MapRunView | None:
 @lru_cache(maxsize=64)
 def _graph(services: Services, execution_arn: str) -> Graph:
     """Of the definition that the execution began with."""
-    definition = definition_of(services, execution_arn)
-    return read_graph(definition) if definition else _NO_GRAPH
+    return read_graph(definition_of(services, execution_arn))

@@ -178,10 +178,12 @@ class Installation:
 def installed(project: Path, data: Path, *, trains: bool = False) -> Iterator[Installation]:
     """The pipeline of a project, up on a runtime of its own: the command, where models are trained on it, or
     a fork, which is there sooner, and whose jobs import torch themselves."""
-    url = f"http://127.0.0.1:{free_port()}"
-    config = replace(load_config(project, environment={}), endpoint_url=url, data=data)
-    runtime: Command | Local = Command(config=config)
-    if not trains:
+    config = replace(load_config(project, environment={}), data=data)
+    runtime: Command | Local
+    if trains:
+        config = replace(config, endpoint_url=f"http://127.0.0.1:{free_port()}")
+        runtime = Command(config=config)
+    else:
         runtime = Local(data, options=["--enforce-iam", "--region", config.region])
         config = replace(config, endpoint_url=runtime.endpoint_url)
     installation = Installation(config=config, runtime=runtime)
